@@ -1,0 +1,220 @@
+"""Record every ATen operator that a module runs as a `torch.fx` node.
+
+A `TorchDispatchMode` sees every operator below autograd, a `TorchFunctionMode` keeps a few composites whole
+(`whole.py`). Parameters usually live on the meta device while inputs and what is computed from inputs and
+constants alone stay real: code that looks at a mask or a length then just works. Where a real
+and a meta tensor meet, the real one is viewed as meta.
+"""
+
+from __future__ import annotations
+
+import operator
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from wsel_graph.capture.whole import lower
+from wsel_graph.errors import CaptureError
+
+META = torch.device("meta")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """Shape and dtype of one value in the graph."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def info(tensor: torch.Tensor) -> TensorInfo:
+    """The facts about a tensor that propagation needs."""
+    return TensorInfo(tuple(tensor.shape), tensor.dtype)
+
+
+class Recorder:
+    """Builds one `torch.fx.Graph` while a module runs under `recording()`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.graph = fx.Graph()
+        self.constants: dict[str, torch.Tensor] = {}
+        self.module_stack: list[str] = []
+        self.last_op: str = ""
+        self._device = device
+        self._known: dict[int, tuple[weakref.ref[torch.Tensor], fx.Node]] = {}
+        self._pending: dict[int, tuple[weakref.ref[torch.Tensor], fx.Node, int]] = {}
+        self._paused = False
+
+    # -- what is known about a tensor
+
+    def know(self, tensor: torch.Tensor, node: fx.Node) -> None:
+        """Remember that `node` produced `tensor`."""
+        node.meta["value"] = info(tensor)
+        node.meta["storage"] = tensor.untyped_storage()._cdata if tensor.layout == torch.strided else None
+        self._known[id(tensor)] = (weakref.ref(tensor), node)
+
+    def node_of(self, tensor: torch.Tensor) -> fx.Node:
+        """The node that produced a tensor; a tensor from nowhere becomes a constant."""
+        if (entry := self._known.get(id(tensor))) is not None and entry[0]() is tensor:
+            return entry[1]
+        if (part := self._pending.get(id(tensor))) is not None and part[0]() is tensor:
+            _, source, index = part
+            node = self.graph.call_function(operator.getitem, (source, index))
+            node.meta["module"] = source.meta["module"]
+        else:
+            node = self._constant(tensor)
+        self.know(tensor, node)
+        return node
+
+    def _constant(self, tensor: torch.Tensor) -> fx.Node:
+        if tensor.device == META and tensor.dim() > 0:
+            raise CaptureError(
+                f"a {list(tensor.shape)} tensor of unknown origin reached {self.last_op}: something made it "
+                "outside PyTorch's dispatcher"
+            )
+        name = f"_constant{len(self.constants)}"
+        self.constants[name] = tensor
+        node = self.graph.get_attr(name)
+        node.meta["module"] = self.module
+        return node
+
+    @property
+    def module(self) -> str:
+        """Path of the module that is running."""
+        return self.module_stack[-1] if self.module_stack else ""
+
+    # -- running and recording
+
+    def execute(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operator, on the meta device as soon as one of its tensors is there."""
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        if not any(isinstance(leaf, torch.Tensor) and leaf.device == META for leaf in leaves):
+            return op(*args, **kwargs)
+        mutated = mutated_argument(op, args)
+        if mutated is not None and mutated.device != META:
+            raise CaptureError(f"{op} writes a value that is not known on the meta device into a real tensor")
+        args, kwargs = pytree.tree_unflatten([_to_meta(leaf) for leaf in leaves], spec)
+        return op(*args, **kwargs)
+
+    def record(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Append the node for one operator call and remember its results."""
+        node_args, node_kwargs = pytree.tree_map(self._argument, (args, kwargs))
+        node = self.graph.call_function(op, node_args, node_kwargs)
+        node.meta["module"] = self.module
+        if isinstance(result, torch.Tensor):
+            self.know(result, node)
+            return
+        results = list(result) if isinstance(result, (list, tuple)) else []
+        node.meta["value"] = tuple(info(r) if isinstance(r, torch.Tensor) else None for r in results)
+        for index, tensor in enumerate(results):
+            if isinstance(tensor, torch.Tensor):
+                self._known.pop(id(tensor), None)
+                self._pending[id(tensor)] = (weakref.ref(tensor), node, index)
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return self.node_of(value)
+        if isinstance(value, torch.device) and value == META:
+            return self._device
+        return None if isinstance(value, torch.Generator) else value
+
+    def dispatch(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the dispatch mode does with one operator call."""
+        if self._paused:
+            return self.execute(op, args, kwargs)
+        self.last_op = str(op)
+        result = self.execute(op, args, kwargs)
+        self.record(op, args, kwargs, result)
+        return result
+
+    def call_whole(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a composite function with recording paused, and record it as one operator."""
+        lowered = None if self._paused else lower(func, args, kwargs)
+        if lowered is None:
+            return func(*args, **kwargs)
+        self.last_op = str(lowered[0])
+        self._paused = True
+        try:
+            result = shortcut(lowered) or func(*_uniform_device(args), **_uniform_device(kwargs))
+        finally:
+            self._paused = False
+        self.record(*lowered, result)
+        return result
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record everything that runs inside the block."""
+        with _Functions(self), _Operators(self):
+            yield
+
+
+class _Operators(TorchDispatchMode):
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._recorder.dispatch(func, args, kwargs or {})
+
+
+class _Functions(TorchFunctionMode):
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._recorder.call_whole(func, args, kwargs or {})
+
+
+def shortcut(lowered: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> Any:
+    """The result of a recurrent network on the meta device, from its shapes; None for everything else.
+
+    PyTorch has no meta kernel for these: it would unroll them step by step.
+    """
+    op, args, _ = lowered
+    if op not in _RECURRENT or not any(weight.device == META for weight in args[2]):
+        return None
+    x, hidden, weights, has_biases, layers, _, _, bidirectional, batch_first = args
+    states = list(hidden) if isinstance(hidden, (list, tuple)) else [hidden]
+    output_size = states[0].shape[-1] * (2 if bidirectional else 1)
+    return (x.new_empty((*x.shape[:-1], output_size), device=META), *(torch.empty_like(s, device=META) for s in states))
+
+
+_RECURRENT = {
+    torch.ops.aten.lstm.input,
+    torch.ops.aten.gru.input,
+    torch.ops.aten.rnn_tanh.input,
+    torch.ops.aten.rnn_relu.input,
+}
+
+
+def mutated_argument(op: Any, args: tuple[Any, ...]) -> torch.Tensor | None:
+    """The tensor that an in-place operator writes to, None for other operators."""
+    schema = getattr(op, "_schema", None)
+    if schema is None or not args or not schema.arguments:
+        return None
+    alias = schema.arguments[0].alias_info
+    written = alias is not None and alias.is_write and isinstance(args[0], torch.Tensor)
+    return args[0] if written else None
+
+
+def _to_meta(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value if value.device == META else value.to(META)
+    return META if isinstance(value, torch.device) else value
+
+
+def _uniform_device(values: Any) -> Any:
+    """Move all tensors to meta when one of them is there: composites check devices before they dispatch."""
+    leaves, spec = pytree.tree_flatten(values)
+    if not any(isinstance(leaf, torch.Tensor) and leaf.device == META for leaf in leaves):
+        return values
+    return pytree.tree_unflatten([_to_meta(leaf) for leaf in leaves], spec)

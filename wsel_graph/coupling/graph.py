@@ -1,0 +1,129 @@
+"""`ModelGraph`: what tracing a model gives."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from wsel_graph.axes import Axis, positions
+from wsel_graph.capture.trace import Captured, capture
+from wsel_graph.coupling.explain import Explanation, explain
+from wsel_graph.coupling.groups import CoupledGroup, Member, TensorAxes, collect_groups, mark_outputs, tensor_axes
+from wsel_graph.coupling.propagate import propagate
+from wsel_graph.errors import UnknownNameError
+
+
+class ModelGraph:
+    """A traced model: its graph, the axes of its tensors, and its coupled groups.
+
+    Attributes:
+        tensors: Parameters and carried buffers by name; shared ones under each of their names.
+        groups: Coupled groups, in order of first use by the model's parameters.
+        unknown_ops: Operators without a propagation rule, with the text of the rule that would teach them.
+        outputs: Axes of every result tensor.
+        captured: The recorded forward pass.
+    """
+
+    def __init__(self, captured: Captured) -> None:
+        walk = propagate(captured)
+        mark_outputs(captured, walk)
+        self.captured = captured
+        self.groups: tuple[CoupledGroup, ...] = collect_groups(walk)
+        self.unknown_ops: Mapping[str, str] = dict(walk.unknown)
+        self.outputs: tuple[tuple[Axis, ...], ...] = tuple(
+            tuple(walk.solver.resolve(axis) for axis in axes) for axes in walk.outputs
+        )
+        own = tensor_axes(walk, self.groups)
+        names = {name: state.name for state in captured.states for name in state.names if state.name in own}
+        self.tensors: Mapping[str, TensorAxes] = {name: own[first] for name, first in names.items()}
+        self._walk = walk
+
+    @cached_property
+    def fx(self) -> fx.GraphModule:
+        """The graph as a runnable module that holds the model's own tensors."""
+        return self.captured.module
+
+    @cached_property
+    def _nodes(self) -> dict[str, fx.Node]:
+        return {node.name: node for node in self.captured.graph.nodes}
+
+    @cached_property
+    def _canonical(self) -> dict[str, str]:
+        return {name: tensor.name for name, tensor in self.tensors.items()}
+
+    def tensor(self, name: str) -> TensorAxes:
+        """The axes of one tensor.
+
+        Raises:
+            UnknownNameError: If there is no such tensor; the text lists near names.
+        """
+        if name not in self.tensors:
+            near = difflib.get_close_matches(name, self.tensors, n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            raise UnknownNameError(f"no traced parameter or buffer is named {name!r}{hint}")
+        return self.tensors[name]
+
+    def group_of(self, name: str, dim: int) -> tuple[CoupledGroup, ...]:
+        """The coupled groups that make up one dim (zero-based), outermost first."""
+        member = (self.tensor(name).name, dim)
+        return tuple(group for group in self.groups if member in group.members)
+
+    def index(self, name: str, dim: int, chosen: Mapping[CoupledGroup, torch.Tensor]) -> torch.Tensor:
+        """The index list of a dim when each given group takes these elements, and others are whole.
+
+        Args:
+            name: A tensor of the model.
+            dim: Zero-based dim.
+            chosen: For a group, the zero-based elements to take, a 1-D integer tensor.
+        Returns:
+            Zero-based positions, int64, 1-D.
+        """
+        picks = {group.atom: elements.tolist() for group, elements in chosen.items()}
+        return torch.tensor(list(positions(self.tensor(name).axes[dim], picks)), dtype=torch.int64)
+
+    def explain(self, first: Member, last: Member) -> Explanation:
+        """The chain of graph nodes that ties two places, each given as (tensor name, zero-based dim).
+
+        Raises:
+            UnknownNameError: If a name does not exist or the two places share no coupled group.
+        """
+        one, two = ((self.tensor(name).name, dim) for name, dim in (first, last))
+        for group in self.groups:
+            if one in group.members and two in group.members:
+                return explain(self._walk, self._nodes, group, one, two)
+        raise UnknownNameError(f"{first[0]} dim {first[1]} and {last[0]} dim {last[1]} share no coupled group")
+
+    def free_fraction(self, *, anchored: bool = True) -> float:
+        """Share of parameter elements in tensors with a free (or anchored) axis, from 0 to 1."""
+        names = {
+            name for group in self.groups if group.free or (anchored and group.pinned is None) for name, _ in group.members
+        }
+        sizes = {s.name: s.tensor.numel() for s in self.captured.states if s.kind == "parameter"}
+        return sum(n for name, n in sizes.items() if name in names) / max(1, sum(sizes.values()))
+
+    def __repr__(self) -> str:
+        free = sum(group.free for group in self.groups)
+        unknown = f", {len(self.unknown_ops)} unknown operators" if self.unknown_ops else ""
+        return f"ModelGraph({len(self.tensors)} tensors, {len(self.groups)} coupled groups, {free} free{unknown})"
+
+
+def trace(model: nn.Module | Any, example_inputs: Any) -> ModelGraph:
+    """Trace a model and work out which axes belong together.
+
+    Args:
+        model: Any `nn.Module`, `torch.fx.GraphModule` or `torch.export.ExportedProgram`.
+        example_inputs: A tensor, a tuple, a dict of keyword arguments, or a shape.
+    Raises:
+        ExampleInputsError: If the inputs are missing or refused.
+        CaptureError: If the model cannot be run.
+
+    >>> graph = trace(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), (1, 4))
+    >>> graph.tensors["2.weight"].notation
+    'label hidden'
+    """
+    return ModelGraph(capture(model, example_inputs))

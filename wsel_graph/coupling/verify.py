@@ -1,0 +1,172 @@
+"""`verify`: prove the coupled groups on a model's own outputs.
+
+Every free group is permuted at random in all its members, on a fresh float64 copy, and the outputs must stay
+what they were (a feature axis of an output is compared in its permuted order). That a permutation of
+all groups at once changes nothing shows that the groups are right *and* complete.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from wsel_graph.axes import Atom, positions
+from wsel_graph.capture.inputs import Inputs, normalize_inputs
+from wsel_graph.capture.replicate import replicate
+from wsel_graph.capture.trace import open_output, untouched_globals
+from wsel_graph.coupling.graph import ModelGraph, trace
+
+TOLERANCE = 1e-9
+"""Largest accepted difference, relative to the largest output element, in float64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a verification found.
+
+    Attributes:
+        ok: Whether the outputs stayed the same within the tolerance.
+        max_error: Largest difference of any output element, relative to its output's largest element.
+        groups: Number of coupled groups.
+        permuted: Number of groups that were permuted.
+        free_fraction: Share of parameter elements in tensors with a free or anchored axis.
+        unknown_ops: Operators without a propagation rule.
+        note: What else the reader must know.
+    """
+
+    ok: bool
+    max_error: float
+    groups: int
+    permuted: int
+    free_fraction: float
+    unknown_ops: tuple[str, ...]
+    note: str = ""
+
+    def __str__(self) -> str:
+        verdict = "verified" if self.ok else "NOT verified"
+        lines = [
+            f"{verdict}: {self.permuted} of {self.groups} coupled groups permuted, largest relative error "
+            f"{self.max_error:.2g} (limit {TOLERANCE:g}, float64)",
+            f"{100 * self.free_fraction:.2f} % of the parameters are in tensors with a free or anchored axis",
+        ]
+        if self.unknown_ops:
+            lines.append(f"operators without a propagation rule (their axes are pinned): {', '.join(self.unknown_ops)}")
+        return "\n".join([*lines, self.note] if self.note else lines)
+
+
+def verify(
+    model: nn.Module, example_inputs: Any, *, seed: int = 0, noise: float = 0.05, graph: ModelGraph | None = None
+) -> Certificate:
+    """Permute every free coupled group at random and compare outputs, in float64. The model is not changed.
+
+    Args:
+        model: Any module on a real device.
+        example_inputs: A tensor, a tuple, a dict of keyword arguments, or a shape.
+        seed: Seed of the permutations and the noise.
+        noise: Standard deviation of what is added to every parameter of the copy first: weights that are all
+            zero or all one (fresh norms, layer scales) would hide faults. 0 leaves the values alone.
+        graph: The model's graph, when it is at hand.
+    """
+    graph = graph or trace(model, example_inputs)
+    inputs = normalize_inputs(example_inputs).map(_to_double)
+    base = _double_copy(model, noise, seed)
+    expected = _outputs(base, inputs)
+    note = ""
+    if noise and not _finite(expected):
+        base, note = replicate(model, _to_double).eval(), "the weights were left as they are: noise made outputs infinite"
+        expected = _outputs(base, inputs)
+    picks = _permutations(graph, seed)
+    permuted = permuted_copy(base, graph, picks)
+    actual = _outputs(permuted, inputs)
+    error = _difference(graph, expected, actual, picks)
+    return Certificate(
+        ok=error <= TOLERANCE,
+        max_error=error,
+        groups=len(graph.groups),
+        permuted=len(picks),
+        free_fraction=graph.free_fraction(),
+        unknown_ops=tuple(graph.unknown_ops),
+        note=note,
+    )
+
+
+def _to_double(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
+    return tensor.double() if tensor.is_floating_point() else tensor.clone()
+
+
+def _double_copy(model: nn.Module, noise: float, seed: int) -> nn.Module:
+    duplicate = replicate(model, _to_double).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in duplicate.parameters():
+            if noise and parameter.is_floating_point():
+                parameter += noise * torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter)
+    return duplicate
+
+
+def _permutations(graph: ModelGraph, seed: int) -> dict[Atom, list[int]]:
+    """A random order for every free group, and for groups anchored only because an output shows them."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    movable = [g for g in graph.groups if g.pinned is None and g.anchored in (None, "output")]
+    return {group.atom: torch.randperm(group.size, generator=generator).tolist() for group in movable}
+
+
+def permuted_copy(model: nn.Module, graph: ModelGraph, picks: Mapping[Atom, list[int]]) -> nn.Module:
+    """A copy of `model` in which every atom of `picks` takes the given order in all its members."""
+    duplicate = replicate(model, torch.clone).eval()
+    tensors = dict(duplicate.named_parameters()) | dict(duplicate.named_buffers())
+    with torch.no_grad():
+        for name in {tensor.name for tensor in graph.tensors.values()}:
+            for dim, axis in enumerate(graph.tensors[name].axes):
+                order = positions(axis, picks)
+                if not isinstance(order, range):
+                    target = tensors[name]
+                    target.copy_(target.index_select(dim, torch.tensor(order, device=target.device)))
+    return duplicate
+
+
+def _outputs(model: nn.Module, inputs: Inputs) -> list[torch.Tensor]:
+    fresh = inputs.map(torch.clone)
+    with torch.no_grad(), untouched_globals():
+        torch.manual_seed(0)
+        output = model(*fresh.args, **fresh.kwargs)
+    return [leaf for leaf in pytree.tree_leaves(open_output(output)) if isinstance(leaf, torch.Tensor)]
+
+
+def _finite(outputs: list[torch.Tensor]) -> bool:
+    return all(bool(torch.isfinite(output).all()) for output in outputs if output.is_floating_point())
+
+
+def _difference(
+    graph: ModelGraph, expected: list[torch.Tensor], actual: list[torch.Tensor], picks: Mapping[Atom, list[int]]
+) -> float:
+    worst = 0.0
+    for axes, before, after in zip(graph.outputs, expected, actual, strict=True):
+        for dim, axis in enumerate(axes):
+            order = positions(axis, picks)
+            if not isinstance(order, range):
+                before = before.index_select(dim, torch.tensor(order, device=before.device))
+        worst = max(worst, relative_error(before, after))
+    return worst
+
+
+def relative_error(expected: torch.Tensor, actual: torch.Tensor) -> float:
+    """Largest absolute difference over the largest absolute expected value; infinite for different shapes."""
+    if expected.shape != actual.shape:
+        return math.inf
+    if expected.numel() == 0:
+        return 0.0
+    if not (expected.is_floating_point() or expected.is_complex()):
+        return 0.0 if torch.equal(expected, actual) else math.inf
+    same_special = torch.equal(torch.isfinite(expected), torch.isfinite(actual))
+    expected, actual = (torch.nan_to_num(t, 0.0, 0.0, 0.0) for t in (expected, actual))
+    scale = float(expected.abs().max()) or 1.0
+    return float((expected - actual).abs().max()) / scale if same_special else math.inf

@@ -1,0 +1,147 @@
+"""The demo: a pitch network of 128 channels starts from one of 512, before and after a short training.
+
+Two students of the same architecture are made. One keeps PyTorch's random initialisation, the other is initialised
+from the teacher. Both then see the same training batches, and both are scored along the way on sounds that training
+never shows. The training is plain supervised learning on made tones; the teacher takes no part in it.
+
+Run it with `python -m wsel_graph.demo.run`.
+"""
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional
+
+import wsel_graph as ws
+from wsel_graph.demo import pitch
+
+STUDENT_WIDTH = 128
+LEARNING_RATE = 1e-3
+BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Raw pitch accuracy, 0 to 1, on recorded notes and on made tones that training never shows."""
+
+    notes: float
+    tones: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Scores of the teacher, and of both students by the number of training steps behind them."""
+
+    teacher: Scores
+    random: dict[int, Scores]
+    initialised: dict[int, Scores]
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """The sounds that every network is scored on."""
+
+    notes: pitch.Clips
+    tones: pitch.Clips
+
+    def scores(self, network: nn.Module) -> Scores:
+        return Scores(pitch.accuracy(network, self.notes), pitch.accuracy(network, self.tones))
+
+
+def run(steps: int = 100, seed: int = 0, console: Console | None = None) -> Outcome:
+    """Tell the whole story and return its numbers.
+
+    Args:
+        steps: Training steps of each student, of `BATCH` clips.
+        seed: Decides the random initialisation and all made tones; the recorded notes are always the same.
+        console: Where to print; standard output if None.
+    Raises:
+        MissingPackageError: If a package whose file is read is not installed; the text says how to install it.
+    """
+    console = console or Console()
+    teacher = pitch.load_teacher()
+    exam = Exam(pitch.recorded_notes(), pitch.made_tones(200, _generator(seed, "exam")))
+    _describe(exam, teacher, console)
+
+    torch.manual_seed(seed)
+    random_student, student = pitch.PitchNet(STUDENT_WIDTH), pitch.PitchNet(STUDENT_WIDTH)
+    result = ws.initialize(student, teacher, pitch.log_mels(exam.tones.audio[:2]), seed=seed)
+    console.print(result)
+
+    outcome = Outcome(
+        teacher=exam.scores(teacher),
+        random=train(random_student, exam, steps, seed),
+        initialised=train(student, exam, steps, seed),
+    )
+    console.print(_table(outcome))
+    return outcome
+
+
+def train(student: nn.Module, exam: Exam, steps: int, seed: int) -> dict[int, Scores]:
+    """Train on made tones; the scores before, after a quarter, half and all of the steps."""
+    stops = {0, steps // 4, steps // 2, steps}
+    optimizer = torch.optim.AdamW(student.parameters(), LEARNING_RATE)
+    generator = _generator(seed, "training")
+    scores = {0: exam.scores(student)}
+    for step in range(1, steps + 1):
+        student.train()
+        loss = _loss(student, pitch.made_tones(BATCH, generator))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step in stops:
+            scores[step] = exam.scores(student)
+    return scores
+
+
+def _loss(student: nn.Module, clips: pitch.Clips) -> Tensor:
+    logits = student(pitch.log_mels(clips.audio))
+    return functional.binary_cross_entropy_with_logits(logits, pitch.target(clips.hz))
+
+
+def _generator(seed: int, use: str) -> torch.Generator:
+    """A random stream of its own for each use, so that no tone of the exam turns up in training."""
+    return torch.Generator().manual_seed(2 * seed + ("training", "exam").index(use))
+
+
+def _describe(exam: Exam, teacher: nn.Module, console: Console) -> None:
+    instruments = ", ".join(f"{count} {name}" for name, count in Counter(exam.notes.names).most_common())
+    console.print(
+        f"[b]Teacher[/b]  FCPE, a pretrained pitch network: {_size(teacher)} parameters, weights from torchfcpe\n"
+        f"[b]Student[/b]  the same network, {STUDENT_WIDTH} channels wide: {_size(pitch.PitchNet(STUDENT_WIDTH))}\n"
+        f"[b]Exam[/b]     {len(exam.notes.hz)} recorded notes ({instruments}), from the sound bank in pretty_midi,\n"
+        f"         and {len(exam.tones.hz)} made tones in noise; a frame counts if its pitch is within 50 cents\n"
+    )
+
+
+def _size(network: nn.Module) -> str:
+    return f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M"
+
+
+def _table(outcome: Outcome) -> Table:
+    table = Table(title="Frames heard within 50 cents", title_justify="left")
+    for name in ("", "training steps", "recorded notes", "made tones"):
+        table.add_column(name, justify="right" if name else "left")
+    _add(table, "teacher", {"-": outcome.teacher})
+    _add(table, "student, random", outcome.random)
+    _add(table, "student, initialised", outcome.initialised)
+    return table
+
+
+def _add(table: Table, name: str, scores: dict[int, Scores] | dict[str, Scores]) -> None:
+    for row, (steps, score) in enumerate(scores.items()):
+        table.add_row("" if row else name, str(steps), f"{score.notes:.1%}", f"{score.tones:.1%}")
+    table.add_section()
+
+
+if __name__ == "__main__":
+    try:
+        run()
+    except pitch.MissingPackageError as error:
+        sys.exit(str(error))

@@ -1,0 +1,108 @@
+"""Reductions, scans and orderings along axes.
+
+A sum or maximum is the same for any order of its terms: the axis ends there, unpinned. What depends on the
+order (`cumsum`, `argmax`, `sort`, `topk`) pins the axis.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from wsel_graph.ops.call import UNIT, Axes, Call, Outputs, Value
+from wsel_graph.ops.registry import propagates
+
+aten = torch.ops.aten
+
+SYMMETRIC = (
+    aten.sum, aten.mean, aten.amax, aten.amin, aten.prod, aten.var, aten.std, aten.logsumexp, aten.norm, aten.nansum,
+    aten.linalg_vector_norm, aten.any, aten.all, aten.nanmean, aten.count_nonzero, aten.special_logsumexp,
+)  # fmt: skip
+
+WITH_INDEX = (aten.max, aten.min, aten.median, aten.nanmedian, aten.mode, aten.kthvalue)
+
+SCANS = (
+    aten.cumsum, aten.cumsum_, aten.cumprod, aten.logcumsumexp, aten.cummax, aten.cummin, aten.sort, aten.argsort,
+    aten.diff, aten.msort,
+)  # fmt: skip
+
+
+def reduced_dims(call: Call, x: Value) -> list[int]:
+    """Dims that are reduced, non-negative; all when none is named."""
+    dim = call.get("dim")
+    if dim is None or dim == []:
+        return list(range(x.dim))
+    return [d % max(x.dim, 1) for d in (dim if isinstance(dim, (list, tuple)) else [dim])]
+
+
+def without(call: Call, x: Value, dims: list[int]) -> Axes:
+    """The axes left after reducing `dims`, size 1 kept when asked for."""
+    if call.get("keepdim", False):
+        return tuple(UNIT if d in dims else axis for d, axis in enumerate(x.axes))
+    return tuple(axis for d, axis in enumerate(x.axes) if d not in dims)
+
+
+@propagates(*SYMMETRIC)
+def reduce(call: Call) -> Outputs:
+    """The reduced axes end here."""
+    x = call.tensors[0]
+    dims = reduced_dims(call, x)
+    call.consume(*(x.axes[d] for d in dims if d < x.dim))
+    return without(call, x, dims)
+
+
+@propagates(aten.var_mean, aten.std_mean, aten.aminmax)
+def reduce_twice(call: Call) -> Outputs:
+    """Two results with the same axes."""
+    axes = reduce(call)
+    return [tuple(axes), tuple(axes)]  # type: ignore[arg-type]
+
+
+@propagates(*WITH_INDEX)
+def reduce_with_index(call: Call) -> Outputs:
+    """The value is symmetric; the index, when somebody uses it, is not."""
+    x = call.tensors[0]
+    if len(call.tensors) == 2:  # max(a, b) elementwise
+        return call.broadcast(*(value.axes for value in call.tensors))
+    dims = reduced_dims(call, x)
+    if len(call.shapes) == 1:
+        return without(call, x, dims)
+    if call.used(1):
+        for d in dims:
+            call.pin(x.axes[d], "opaque")
+    axes = without(call, x, dims)
+    return [axes, axes]
+
+
+@propagates(aten.argmax, aten.argmin)
+def arg_reduce(call: Call) -> Outputs:
+    """The result names positions of the axis."""
+    x = call["self"]
+    dims = reduced_dims(call, x)
+    for d in dims:
+        call.pin(x.axes[d], "opaque")
+    return without(call, x, dims)
+
+
+@propagates(*SCANS)
+def scan(call: Call) -> Outputs:
+    """The order of the elements matters."""
+    x = call["self"]
+    dim = call.get("dim", -1)
+    if x.dim:
+        call.pin(x.axes[dim], "opaque")
+    results = [
+        tuple(a if a.size == size else call.pinned(size, "opaque") for a, size in zip(x.axes, shape, strict=True))
+        for shape in call.shapes
+    ]
+    return results if len(results) > 1 else results[0]
+
+
+@propagates(aten.topk)
+def topk(call: Call) -> Outputs:
+    """The best k along one dim, and where they were."""
+    x = call["self"]
+    dim = call["dim"] % max(x.dim, 1)
+    if x.dim:
+        call.pin(x.axes[dim], "opaque")
+    axes = tuple(call.pinned(call["k"], "opaque") if d == dim else axis for d, axis in enumerate(x.axes))
+    return [axes, axes]
