@@ -1,0 +1,9 @@
+"""Initialise a small network from a larger pretrained one: a graph-based weight-selection engine."""
+
+from wsel_graph.coupling.graph import ModelGraph as ModelGraph
+from wsel_graph.coupling.graph import trace as trace
+from wsel_graph.coupling.groups import CoupledGroup as CoupledGroup
+from wsel_graph.coupling.verify import Certificate as Certificate
+from wsel_graph.coupling.verify import verify as verify
+from wsel_graph.errors import WselError as WselError
+from wsel_graph.ops.registry import propagates as propagates

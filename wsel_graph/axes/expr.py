@@ -4,6 +4,7 @@
 `i * len(b) + j` of `(a b)` is the pair `(a[i], b[j])`. `Concat(parts)` lays axes end to end.
 An axis of size 1 is `UNIT`, the empty product: it never couples anything (it broadcasts). An axis
 whose every position has a meaning of its own is `fixed(n)`: n units laid end to end, with no atom in it.
+An axis without positions is `EMPTY`, the empty concat.
 
 The nodes are dumb; the smart constructors `product` and `concat` keep one normal form: no nested
 product in a product, no nested concat in a concat, no unit factor, no single-element compound.
@@ -51,6 +52,7 @@ class Concat:
 Axis: TypeAlias = Atom | Product | Concat
 
 UNIT: Axis = Product((), 1)
+EMPTY: Axis = Concat((), 0)
 
 
 def product(*axes: Axis) -> Axis:
@@ -70,6 +72,8 @@ def product(*axes: Axis) -> Axis:
             factors.extend(axis.factors)
         else:
             factors.append(axis)
+    if size == 0:
+        return EMPTY
     if len(factors) == 1:
         return factors[0]
     return Product(tuple(factors), size) if factors else UNIT

@@ -30,6 +30,7 @@ from wsel_graph.axes.expr import (
     concat,
     fixed,
     product,
+    substitute,
 )
 from wsel_graph.errors import AxisConflictError
 
@@ -71,9 +72,9 @@ class AxisSolver:
     # -- making and reading axes
 
     def fresh(self, size: int, *, pinned: str | None = None, anchored: str | None = None) -> Axis:
-        """A new axis of `size`: an atom, marked as asked, or `UNIT` when the size is 1."""
-        if size == 1:
-            return UNIT
+        """A new axis of `size`: an atom, marked as asked; sizes 0 and 1 have none."""
+        if size <= 1:
+            return fixed(size)
         atom = Atom(size)
         if pinned is not None:
             self.pinned[atom] = Mark(pinned, self.node)
@@ -83,25 +84,27 @@ class AxisSolver:
 
     def resolve(self, axis: Axis) -> Axis:
         """The axis in terms of unbound atoms only."""
-        if isinstance(axis, Atom):
-            return self._resolve_atom(axis)
-        kids = children(axis)
-        resolved = [self.resolve(kid) for kid in kids]
-        if all(new is old for new, old in zip(resolved, kids, strict=True)):
+        bound = [atom for atom in atoms(axis) if atom in self._bound]
+        if not bound:
             return axis
-        return (product if isinstance(axis, Product) else concat)(*resolved)
+        self._compress(bound)
+        return substitute(axis, self._bound)
 
-    def _resolve_atom(self, atom: Atom) -> Axis:
-        trail: list[Atom] = []
-        axis: Axis = atom
-        while isinstance(axis, Atom) and (bound := self._bound.get(axis)) is not None:
-            trail.append(axis)
-            axis = bound
-        if not isinstance(axis, Atom):
-            axis = self.resolve(axis)
-        for passed in trail:
-            self._bound[passed] = axis
-        return axis
+    def _compress(self, stack: list[Atom]) -> None:
+        """Bind every atom of the stack, and those below, to unbound atoms; innermost first.
+
+        A loop, not a recursion: one axis taken apart by a thousand slices nests a thousand bindings.
+        """
+        done: set[Atom] = set()
+        while stack:
+            atom = stack[-1]
+            below = [inner for inner in atoms(self._bound[atom]) if inner in self._bound]
+            if todo := [inner for inner in below if inner not in done]:
+                stack.extend(todo)
+                continue
+            if below:
+                self._bound[atom] = substitute(self._bound[atom], self._bound)
+            done.add(stack.pop())
 
     def is_pinned(self, axis: Axis) -> bool:
         """Whether every atom of the axis is pinned (true for an axis without atoms)."""

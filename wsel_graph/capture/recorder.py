@@ -26,18 +26,28 @@ from wsel_graph.errors import CaptureError
 
 META = torch.device("meta")
 
+# What takes values out of PyTorch's sight. Recorded as an operator of our own, so that the axes read are pinned.
+LEAVING = frozenset({torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.__dlpack__})
+
+
+@torch.library.custom_op("wsel_graph::leaves_torch", mutates_args=())
+def leaves_torch(values: torch.Tensor) -> None:
+    """Marks, in a recorded graph, that Python reads the values of a tensor."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """Shape and dtype of one value in the graph."""
+    """Shape and dtype of one value in the graph, and whether it lies row-major in memory."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
+    contiguous: bool
 
 
 def info(tensor: torch.Tensor) -> TensorInfo:
     """The facts about a tensor that propagation needs."""
-    return TensorInfo(tuple(tensor.shape), tensor.dtype)
+    contiguous = tensor.layout == torch.strided and tensor.is_contiguous()
+    return TensorInfo(tuple(tensor.shape), tensor.dtype, contiguous)
 
 
 class Recorder:
@@ -137,6 +147,8 @@ class Recorder:
 
     def call_whole(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a composite function with recording paused, and record it as one operator."""
+        if func in LEAVING and not self._paused and args[0].device != META:
+            leaves_torch(args[0])
         lowered = None if self._paused else lower(func, args, kwargs)
         if lowered is None:
             return func(*args, **kwargs)

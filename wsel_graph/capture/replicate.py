@@ -68,3 +68,8 @@ def replicate(module: nn.Module, convert: Convert) -> nn.Module:
                 "torch.fx.GraphModule or torch.export.ExportedProgram of the model."
             ) from error
     return duplicate
+
+
+def evaluation_copy(module: nn.Module, convert: Convert) -> nn.Module:
+    """A copy in evaluation mode. It passes through training mode first: that is where modules drop caches."""
+    return replicate(module, convert).train().eval()

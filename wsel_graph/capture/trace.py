@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 
 from wsel_graph.capture.inputs import Inputs, normalize_inputs, tensor_labels
 from wsel_graph.capture.recorder import META, Recorder
-from wsel_graph.capture.replicate import Convert, replicate
+from wsel_graph.capture.replicate import Convert, evaluation_copy
 from wsel_graph.errors import CaptureError, ExampleInputsError
 
 # Attribute tensors up to this many elements keep their values during a meta capture (index tables, masks).
@@ -154,7 +154,7 @@ def _meta_converter(states: tuple[State, ...]) -> Convert:
 
 def _attempt(rung: str, model: nn.Module, states: tuple[State, ...], inputs: Inputs) -> Captured:
     convert: Convert = _meta_converter(states) if rung == "meta" else torch.clone
-    duplicate = replicate(model, convert).eval()
+    duplicate = evaluation_copy(model, convert)
     recorder = Recorder(states[0].tensor.device)
     inputs = inputs.map(lambda tensor: tensor.detach().clone())
     _introduce(recorder, duplicate, states, inputs)

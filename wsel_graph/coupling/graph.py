@@ -15,6 +15,7 @@ from wsel_graph.capture.trace import Captured, capture
 from wsel_graph.coupling.explain import Explanation, explain
 from wsel_graph.coupling.groups import CoupledGroup, Member, TensorAxes, collect_groups, mark_outputs, tensor_axes
 from wsel_graph.coupling.propagate import propagate
+from wsel_graph.coupling.uses import Use, first_uses
 from wsel_graph.errors import UnknownNameError
 
 
@@ -53,8 +54,14 @@ class ModelGraph:
         return {node.name: node for node in self.captured.graph.nodes}
 
     @cached_property
-    def _canonical(self) -> dict[str, str]:
-        return {name: tensor.name for name, tensor in self.tensors.items()}
+    def uses(self) -> Mapping[str, Use]:
+        """The first use of every tensor that the forward pass uses, in order of execution."""
+        return {name: use for name, use in first_uses(self.captured).items() if name in self.tensors}
+
+    @cached_property
+    def own_names(self) -> tuple[str, ...]:
+        """Every traced parameter and buffer once, shared ones under their first name."""
+        return tuple(name for name, tensor in self.tensors.items() if name == tensor.name)
 
     def tensor(self, name: str) -> TensorAxes:
         """The axes of one tensor.

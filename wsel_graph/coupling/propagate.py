@@ -74,7 +74,7 @@ def _value(
 ) -> Value:  # fmt: skip
     facts: TensorInfo = node.meta["value"]
     axes = tuple(walk.solver.fresh(size, pinned=pinned, anchored=anchored) for size in facts.shape)
-    return Value(axes, facts.shape, not (from_input or from_state), from_state, _is_mask(facts), False)
+    return Value(axes, facts.shape, not (from_input or from_state), from_state, _is_mask(facts), False, facts.contiguous)
 
 
 def _is_mask(facts: TensorInfo) -> bool:
@@ -97,8 +97,8 @@ def _called(walk: Propagation, node: fx.Node) -> Value | list[Value]:
         return parts[index] if isinstance(parts, list) else parts  # type: ignore[index]
     call = _make_call(walk, node)
     outputs = _apply_rule(walk, node, call)
-    if node.meta.get("value") is None:
-        return []
+    if not node.meta["value"]:
+        return []  # nothing but a check or a Python number
     return _wrap(walk, node, call, outputs)
 
 
@@ -109,7 +109,7 @@ def _make_call(walk: Propagation, node: fx.Node) -> Call:
     bound = bind(node.target, node.args, node.kwargs)
     arguments = {name: fx.node.map_arg(value, to_value) for name, value in bound.items()}
     arguments = {name: list(v) if isinstance(v, (list, tuple)) else v for name, v in arguments.items()}
-    value = node.meta.get("value", ())
+    value = node.meta["value"]
     facts = value if isinstance(value, tuple) else (value,)
     shapes = tuple(fact.shape if fact is not None else () for fact in facts)
     _note_write(walk, node)
@@ -184,7 +184,7 @@ def _wrap(walk: Propagation, node: fx.Node, call: Call, outputs: Outputs) -> Val
             )
         return Value(
             axes, fact.shape, not (from_input or from_state), from_state and not from_input, _is_mask(fact),
-            _stays_filled(walk, node),
+            _stays_filled(walk, node), fact.contiguous,
         )  # fmt: skip
 
     if isinstance(facts, TensorInfo):

@@ -18,9 +18,10 @@ from torch.utils import _pytree as pytree
 
 from wsel_graph.axes import Atom, positions
 from wsel_graph.capture.inputs import Inputs, normalize_inputs
-from wsel_graph.capture.replicate import replicate
+from wsel_graph.capture.replicate import evaluation_copy
 from wsel_graph.capture.trace import open_output, untouched_globals
 from wsel_graph.coupling.graph import ModelGraph, trace
+from wsel_graph.coupling.precision import Double
 
 TOLERANCE = 1e-9
 """Largest accepted difference, relative to the largest output element, in float64."""
@@ -75,15 +76,13 @@ def verify(
     """
     graph = graph or trace(model, example_inputs)
     inputs = normalize_inputs(example_inputs).map(_to_double)
-    base = _double_copy(model, noise, seed)
+    base, note = _double_copy(model, noise, seed), ""
     expected = _outputs(base, inputs)
-    note = ""
     if noise and not _finite(expected):
-        base, note = replicate(model, _to_double).eval(), "the weights were left as they are: noise made outputs infinite"
+        base, note = _double_copy(model, 0, seed), "the weights were left as they are: noise made outputs infinite"
         expected = _outputs(base, inputs)
     picks = _permutations(graph, seed)
-    permuted = permuted_copy(base, graph, picks)
-    actual = _outputs(permuted, inputs)
+    actual = _outputs(permuted_copy(base, graph, picks), inputs)
     error = _difference(graph, expected, actual, picks)
     return Certificate(
         ok=error <= TOLERANCE,
@@ -103,13 +102,19 @@ def _to_double(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _double_copy(model: nn.Module, noise: float, seed: int) -> nn.Module:
-    duplicate = replicate(model, _to_double).eval()
+    duplicate = evaluation_copy(model, _to_double)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in duplicate.parameters():
-            if noise and parameter.is_floating_point():
-                parameter += noise * torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter)
+        for tensor in (*duplicate.parameters(), *duplicate.buffers()):
+            if noise and tensor.is_floating_point():
+                _disturb(tensor, noise * torch.randn(tensor.shape, generator=generator, dtype=torch.float64))
     return duplicate
+
+
+def _disturb(tensor: torch.Tensor, change: torch.Tensor) -> None:
+    """Add the change to a parameter; scale a buffer by it: variances stay positive, zeros stay zero."""
+    change = change.to(tensor)
+    tensor.copy_(tensor + change if isinstance(tensor, nn.Parameter) else tensor * change.exp())
 
 
 def _permutations(graph: ModelGraph, seed: int) -> dict[Atom, list[int]]:
@@ -121,7 +126,7 @@ def _permutations(graph: ModelGraph, seed: int) -> dict[Atom, list[int]]:
 
 def permuted_copy(model: nn.Module, graph: ModelGraph, picks: Mapping[Atom, list[int]]) -> nn.Module:
     """A copy of `model` in which every atom of `picks` takes the given order in all its members."""
-    duplicate = replicate(model, torch.clone).eval()
+    duplicate = evaluation_copy(model, torch.clone)
     tensors = dict(duplicate.named_parameters()) | dict(duplicate.named_buffers())
     with torch.no_grad():
         for name in {tensor.name for tensor in graph.tensors.values()}:
@@ -134,8 +139,9 @@ def permuted_copy(model: nn.Module, graph: ModelGraph, picks: Mapping[Atom, list
 
 
 def _outputs(model: nn.Module, inputs: Inputs) -> list[torch.Tensor]:
-    fresh = inputs.map(torch.clone)
-    with torch.no_grad(), untouched_globals():
+    """Run a copy of the model: what a forward pass caches must not reach the next copy."""
+    model, fresh = evaluation_copy(model, torch.clone), inputs.map(torch.clone)
+    with torch.no_grad(), untouched_globals(), Double():
         torch.manual_seed(0)
         output = model(*fresh.args, **fresh.kwargs)
     return [leaf for leaf in pytree.tree_leaves(open_output(output)) if isinstance(leaf, torch.Tensor)]

@@ -54,7 +54,7 @@ class Exam:
         return Scores(pitch.accuracy(network, self.notes), pitch.accuracy(network, self.tones))
 
 
-def run(steps: int = 100, seed: int = 0, console: Console | None = None) -> Outcome:
+def pitch_demo(steps: int = 100, seed: int = 0, console: Console | None = None) -> Outcome:
     """Tell the whole story and return its numbers.
 
     Args:
@@ -72,7 +72,7 @@ def run(steps: int = 100, seed: int = 0, console: Console | None = None) -> Outc
     torch.manual_seed(seed)
     random_student, student = pitch.PitchNet(STUDENT_WIDTH), pitch.PitchNet(STUDENT_WIDTH)
     result = ws.initialize(student, teacher, pitch.log_mels(exam.tones.audio[:2]), seed=seed)
-    console.print(result)
+    console.print(str(result), markup=False, highlight=False, soft_wrap=True)
 
     outcome = Outcome(
         teacher=exam.scores(teacher),
@@ -113,10 +113,13 @@ def _generator(seed: int, use: str) -> torch.Generator:
 def _describe(exam: Exam, teacher: nn.Module, console: Console) -> None:
     instruments = ", ".join(f"{count} {name}" for name, count in Counter(exam.notes.names).most_common())
     console.print(
-        f"[b]Teacher[/b]  FCPE, a pretrained pitch network: {_size(teacher)} parameters, weights from torchfcpe\n"
-        f"[b]Student[/b]  the same network, {STUDENT_WIDTH} channels wide: {_size(pitch.PitchNet(STUDENT_WIDTH))}\n"
-        f"[b]Exam[/b]     {len(exam.notes.hz)} recorded notes ({instruments}), from the sound bank in pretty_midi,\n"
-        f"         and {len(exam.tones.hz)} made tones in noise; a frame counts if its pitch is within 50 cents\n"
+        f"teacher: FCPE, a pretrained pitch network, {_size(teacher)} parameters (weights in torchfcpe)\n"
+        f"student: the same network {STUDENT_WIDTH} channels wide, {_size(pitch.PitchNet(STUDENT_WIDTH))} parameters\n"
+        f"exam:    {len(exam.notes.hz)} recorded notes: {instruments}\n"
+        f"         (sound bank in pretty_midi), and {len(exam.tones.hz)} made tones in noise\n"
+        "score:   share of 10 ms frames heard within 50 cents, half a semitone, of the true pitch\n",
+        highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -142,6 +145,6 @@ def _add(table: Table, name: str, scores: dict[int, Scores] | dict[str, Scores])
 
 if __name__ == "__main__":
     try:
-        run()
+        pitch_demo()
     except pitch.MissingPackageError as error:
         sys.exit(str(error))

@@ -13,6 +13,7 @@ from wsel_graph.ops import (
     shape,
     spatial,
     spectral,
+    values,
 )
 from wsel_graph.ops.call import Axes as Axes
 from wsel_graph.ops.call import Call as Call
@@ -25,6 +26,6 @@ from wsel_graph.ops.registry import qualified_name as qualified_name
 
 FAMILIES = (
     attention, contraction, convolution, factory, indexing, normalization,
-    pointwise, recurrent, reduction, shape, spatial, spectral,
+    pointwise, recurrent, reduction, shape, spatial, spectral, values,
 )  # fmt: skip
 """The modules that hold the built-in rules; importing them registers the rules."""

@@ -27,6 +27,7 @@ class Value:
     state: bool  # a parameter or buffer, possibly viewed differently: not an activation
     mask: bool  # boolean (or byte) elements
     filled: bool  # all elements equal: made by a constant-filling operator
+    contiguous: bool = True  # row-major in memory
 
     @property
     def dim(self) -> int:

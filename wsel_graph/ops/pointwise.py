@@ -72,6 +72,8 @@ UNTAGGED = (
     aten.bitwise_not_,
     aten.log_sigmoid_forward,
     aten.nan_to_num_,
+    aten.floor_divide,
+    aten.floor_divide_,
 )
 
 

@@ -48,14 +48,14 @@ def view_as_real(call: Call) -> Outputs:
     return (*call["self"].axes, fixed(2))
 
 
-@propagates(aten.as_strided)
+@propagates(aten.as_strided, aten.as_strided_)
 def as_strided(call: Call) -> Outputs:
-    """A contiguous reading of as many elements is a reshape; anything else is not followed."""
+    """A row-major reading of all elements of a row-major tensor is a reshape; anything else is not followed."""
     x = call["self"]
     size, stride = list(call["size"]), list(call["stride"])
-    contiguous = [math.prod(size[i + 1 :]) for i in range(len(size))]
-    if stride != contiguous or math.prod(size) != math.prod(x.shape) or call.get("storage_offset"):
-        raise Unsupported("as_strided that is not a reshape")
+    row_major = all(stride[i] == math.prod(size[i + 1 :]) for i in range(len(size)) if size[i] != 1)
+    if not (x.contiguous and row_major) or math.prod(size) != math.prod(x.shape) or call.get("storage_offset"):
+        raise Unsupported("as_strided that is not a reshape of a contiguous tensor")
     return tuple(call.solver.reshape(x.axes, size))
 
 

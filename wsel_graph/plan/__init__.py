@@ -1,0 +1,10 @@
+"""The plan format: pure data, no torch."""
+
+from wsel_graph.plan.model import Choice as Choice
+from wsel_graph.plan.model import Copy as Copy
+from wsel_graph.plan.model import Indices as Indices
+from wsel_graph.plan.model import Kept as Kept
+from wsel_graph.plan.model import LayerMap as LayerMap
+from wsel_graph.plan.model import Plan as Plan
+from wsel_graph.plan.model import compact as compact
+from wsel_graph.plan.model import describe_indices as describe_indices

@@ -1,0 +1,126 @@
+"""The plan: frozen data that says which teacher elements every student tensor receives.
+
+Nothing else is needed to apply it: no graph, no rules, no model code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from wsel_graph.errors import UnknownNameError
+
+Indices: TypeAlias = range | tuple[int, ...]
+"""Zero-based elements of one dim; a `range` when they are regularly spaced."""
+
+
+def compact(indices: Sequence[int]) -> Indices:
+    """The same elements, as a range when they are evenly spaced and ascending.
+
+    >>> compact([0, 2, 4])
+    range(0, 6, 2)
+    >>> compact([0, 2, 5])
+    (0, 2, 5)
+    """
+    if isinstance(indices, range):
+        return indices
+    items = tuple(indices)
+    step = items[1] - items[0] if len(items) > 1 else 1
+    if items and step > 0:
+        regular = range(items[0], items[0] + step * len(items), step)
+        if tuple(regular) == items:
+            return regular
+    return items
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One student tensor filled from one teacher tensor: `student = teacher[indices[0], :][:, indices[1]]...`."""
+
+    student: str
+    teacher: str
+    student_shape: tuple[int, ...]
+    teacher_shape: tuple[int, ...]
+    indices: tuple[Indices, ...]  # one per dim
+    parameter: bool  # False for a buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One student tensor that keeps the student's own values, and why."""
+
+    student: str
+    shape: tuple[int, ...]
+    reason: str
+    parameter: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The elements that one coupled group takes: the same in all its members."""
+
+    role: str
+    status: str  # free, anchored or pinned, with the reason
+    teacher_size: int
+    student_size: int
+    method: str
+    members: tuple[str, ...]  # student places, "name:dim"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerMap:
+    """Which teacher block fills which student block of one stage; zero-based block numbers."""
+
+    stage: str
+    teacher_depth: int
+    pairs: tuple[tuple[int, int], ...]  # (student, teacher)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that initialising one student from one teacher needs."""
+
+    copies: tuple[Copy, ...]
+    kept: tuple[Kept, ...]
+    choices: tuple[Choice, ...]
+    layers: tuple[LayerMap, ...]
+
+    def explain(self, name: str) -> str:
+        """Where the values of one student tensor come from, in words.
+
+        Raises:
+            UnknownNameError: If the plan does not know the tensor.
+        """
+        for copy in self.copies:
+            if copy.student == name:
+                return _explain_copy(copy, self.choices)
+        for kept in self.kept:
+            if kept.student == name:
+                return f"{name} {list(kept.shape)} keeps the student's own values: {kept.reason}"
+        raise UnknownNameError(f"the plan knows no student tensor named {name!r}")
+
+
+def _explain_copy(copy: Copy, choices: tuple[Choice, ...]) -> str:
+    lines = [f"{copy.student} {list(copy.student_shape)} <- {copy.teacher} {list(copy.teacher_shape)}"]
+    for dim, indices in enumerate(copy.indices):
+        place = f"{copy.student}:{dim}"
+        groups = [f"{c.role} {c.teacher_size} -> {c.student_size} {c.method}" for c in choices if place in c.members]
+        what = "; ".join(groups) or "fixed"
+        lines.append(f"  dim {dim}: {describe_indices(indices)} of {copy.teacher_shape[dim]} ({what})")
+    return "\n".join(lines)
+
+
+def describe_indices(indices: Indices) -> str:
+    """A short reading of an index list.
+
+    >>> describe_indices(range(0, 384, 2))
+    '0:384:2'
+    >>> describe_indices((0, 2, 5))
+    '[0, 2, 5]'
+    """
+    if isinstance(indices, range):
+        return f"{indices.start}:{indices.stop}" + (f":{indices.step}" if indices.step != 1 else "")
+    if len(indices) <= 8:
+        return str(list(indices))
+    return f"[{', '.join(map(str, indices[:6]))}, ... {indices[-1]}] ({len(indices)} elements)"

@@ -1,0 +1,132 @@
+"""Element methods: which elements of a teacher axis a smaller student axis takes.
+
+Reference: Xu et al., "Initializing Models with Larger Ones", arXiv:2311.18823, section 3 (element selection).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random as _random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from wsel_graph.errors import PlanError
+
+ElementFunction: TypeAlias = Callable[[int, int], Sequence[int]]
+"""`(teacher_size, student_size) -> zero-based elements`."""
+
+Method: TypeAlias = str | Sequence[int] | ElementFunction
+
+
+def uniform(teacher_size: int, student_size: int) -> Sequence[int]:
+    """Evenly spaced elements: every k-th when the sizes divide, else `round(linspace)`, half to even.
+
+    Args:
+        teacher_size: Elements to choose from.
+        student_size: Elements to take, at least 1 and at most `teacher_size`.
+    Returns:
+        Zero-based, strictly increasing.
+
+    >>> list(uniform(8, 4)), list(uniform(5, 3)), list(uniform(7, 5))
+    ([0, 2, 4, 6], [0, 2, 4], [0, 2, 3, 4, 6])
+    """
+    if teacher_size % student_size == 0:
+        return range(0, teacher_size, teacher_size // student_size)
+    return [_round_half_even(i * (teacher_size - 1), student_size - 1) for i in range(student_size)]
+
+
+def _round_half_even(numerator: int, denominator: int) -> int:
+    """Exact `round(numerator / denominator)`, ties to the even neighbour."""
+    quotient, remainder = divmod(numerator, denominator)
+    if 2 * remainder == denominator:
+        return quotient + quotient % 2
+    return quotient + (2 * remainder > denominator)
+
+
+def consecutive(teacher_size: int, student_size: int) -> Sequence[int]:
+    """The first `student_size` elements.
+
+    >>> list(consecutive(8, 3))
+    [0, 1, 2]
+    """
+    return range(student_size)
+
+
+METHODS: dict[str, ElementFunction] = {"uniform": uniform, "consecutive": consecutive}
+"""Methods that need nothing but sizes; `random` needs a seed and a place too."""
+
+NAMES = (*METHODS, "random")
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """How elements are chosen.
+
+    Attributes:
+        method: For every group: `uniform`, `consecutive`, `random`, or a function of the two sizes.
+        unit: `whole` selects heads and head channels (any product of axes) factor by factor; `flat` treats a
+            product such as `(heads head_dim)` as one run of channels, like the paper.
+        seed: Seed of `random`.
+        consistent: False draws a fresh list per tensor and dim: the paper's ablation, it breaks the network.
+        overrides: A method, list or function for a role (`"heads"`) or one place (`"blocks.0.norm1.weight:0"`).
+    """
+
+    method: str | ElementFunction = "uniform"
+    unit: str = "whole"
+    seed: int = 0
+    consistent: bool = True
+    overrides: Mapping[str, Method] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("whole", "flat"):
+            raise PlanError(f"unit must be 'whole' or 'flat', got {self.unit!r}")
+        for method in (self.method, *self.overrides.values()):
+            if isinstance(method, str) and method not in NAMES:
+                raise PlanError(f"unknown element method {method!r}; known: {', '.join(NAMES)}, a list or a function")
+
+    def method_for(self, role: str, places: Sequence[str]) -> Method:
+        """The method of a group: an override of one of its places, of its role, or the general one."""
+        for key in (*places, role):
+            if key in self.overrides:
+                return self.overrides[key]
+        return self.method
+
+    def choose(self, method: Method, teacher_size: int, student_size: int, place: str) -> Sequence[int]:
+        """Zero-based elements for one group.
+
+        Args:
+            place: A stable name of the group, which seeds `random`.
+        Raises:
+            PlanError: If a list or function gives repeated, out-of-range or too few elements.
+        """
+        if method == "random":
+            return sorted(self._generator(place).sample(range(teacher_size), student_size))
+        if isinstance(method, str):
+            return METHODS[method](teacher_size, student_size)
+        chosen = list(method(teacher_size, student_size) if callable(method) else method)
+        _check(chosen, teacher_size, student_size, place)
+        return chosen
+
+    def _generator(self, place: str) -> _random.Random:
+        digest = hashlib.sha256(f"{self.seed}:{place}".encode()).digest()
+        return _random.Random(int.from_bytes(digest[:8], "big"))
+
+
+def method_name(method: Method) -> str:
+    """A short name for reports."""
+    if isinstance(method, str):
+        return method
+    return getattr(method, "__name__", "function") if callable(method) else "explicit list"
+
+
+def _check(chosen: list[int], teacher_size: int, student_size: int, place: str) -> None:
+    faults = []
+    if len(chosen) != student_size:
+        faults.append(f"{len(chosen)} elements given, the student needs {student_size}")
+    if any(not isinstance(i, int) or not 0 <= i < teacher_size for i in chosen):
+        faults.append(f"elements outside 0..{teacher_size - 1}")
+    if len(set(chosen)) < len(chosen):
+        faults.append("repeated elements")
+    if faults:
+        raise PlanError(f"the element list for {place} does not fit: {'; '.join(faults)}")
