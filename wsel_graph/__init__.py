@@ -1,5 +1,9 @@
 """Initialise a small network from a larger pretrained one: a graph-based weight-selection engine."""
 
+from wsel_graph.api import InitResult as InitResult
+from wsel_graph.api import apply as apply
+from wsel_graph.api import initialize as initialize
+from wsel_graph.api import plan as plan
 from wsel_graph.coupling.graph import ModelGraph as ModelGraph
 from wsel_graph.coupling.graph import trace as trace
 from wsel_graph.coupling.groups import CoupledGroup as CoupledGroup
@@ -7,3 +11,5 @@ from wsel_graph.coupling.verify import Certificate as Certificate
 from wsel_graph.coupling.verify import verify as verify
 from wsel_graph.errors import WselError as WselError
 from wsel_graph.ops.registry import propagates as propagates
+from wsel_graph.plan import Plan as Plan
+from wsel_graph.selection.rules import load_rules as load_rules

@@ -1,1 +1,1 @@
-"""Demonstrations on real pretrained networks that ship inside packages: no account, no download at run time."""
+"""Demonstrations on real pretrained networks that ship inside packages: nothing is downloaded at run time."""

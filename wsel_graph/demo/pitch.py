@@ -1,16 +1,17 @@
 """A pretrained pitch network, read from an installed package, and a task to score it on.
 
-The network is FCPE ("fast context-based pitch estimation"): it hears 128 mel bands every 10 ms and says which of 360
-pitches sounds. Its weights ship in the wheel of `torchfcpe`. The recorded notes it is scored on ship in the wheel of
-`pretty_midi`: a General MIDI sound bank, in which every sample carries the pitch at which it was played.
+The network is FCPE ("fast context-based pitch estimation"): it hears 128 mel bands every 10 ms and says
+which of 360 pitches sounds. Its weights ship in the wheel of `torchfcpe`. The recorded notes it is scored on
+ship in the wheel of `pretty_midi`: a General MIDI sound bank, in which each sample carries its pitch.
 
-Both packages are used as containers of one file each and are never imported, so none of their own requirements is
-needed (torchfcpe asks for torchaudio, of which PyPI has no build for a CPU-only PyTorch). The network, the mel bands
-and the reader of the sound bank are therefore written here, as plain PyTorch.
+Both packages are used as containers of one file each and are never imported, so nothing that they require is
+needed (torchfcpe asks for torchaudio, whose Linux wheel on PyPI does not load beside a CPU-only PyTorch). The
+network, the mel bands and the reader of the sound bank are therefore written here, in plain PyTorch.
 
-Words and units used below: a *clip* is a row of `CLIP_SAMPLES` audio samples at `SAMPLE_RATE`; a *frame* is one step
-of `HOP` samples; pitch is counted in *cents*, hundredths of a semitone, above 10 Hz.
+Words and units: a *clip* is a row of `CLIP_SAMPLES` audio samples at `SAMPLE_RATE`; a *frame* is one step of
+`HOP` samples; pitch is counted in *cents*, hundredths of a semitone, above 10 Hz.
 """
+
 from __future__ import annotations
 
 import importlib.util
@@ -49,11 +50,11 @@ class MissingPackageError(WselError, ModuleNotFoundError):
     """A package whose file the demo reads is not installed."""
 
 
-# ---------------------------------------------------------------------------------------------------- the network
+# --- the network ---
 
 
 class ConvBlock(nn.Module):
-    """A residual block: norm, gated expansion, a 31-frame filter per channel, projection back."""
+    """One residual block: norm, gated expansion, a 31-frame filter per channel, projection back."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -67,7 +68,8 @@ class ConvBlock(nn.Module):
         """(clips, frames, width) -> (clips, frames, width)."""
         y = functional.glu(self.expand(self.norm(x).mT), dim=1)
         y = self.project(functional.silu(self.mix_frames(y)))
-        return x + y.mT
+        mixed: Tensor = y.mT
+        return x + mixed
 
 
 class PitchNet(nn.Module):
@@ -103,13 +105,19 @@ def load_teacher() -> PitchNet:
     path = _package_file("torchfcpe", "assets/fcpe_c_v001.pt")
     stored = torch.load(path, map_location="cpu", weights_only=True)["model"]
     teacher = PitchNet()
-    teacher.load_state_dict({ours: stored[theirs] for ours, theirs in _checkpoint_names(depth=6)} | _head(stored))
+    weights = {ours: stored[theirs] for ours, theirs in _checkpoint_names(depth=6)}
+    teacher.load_state_dict(weights | _head(stored))
     return teacher.eval()
 
 
 def _checkpoint_names(depth: int) -> Iterator[tuple[str, str]]:
     """Pairs (name here, name in the checkpoint) of every parameter but the head's."""
-    modules = {"stem.0": "input_stack.0", "stem.1": "input_stack.1", "stem.3": "input_stack.3", "norm": "norm"}
+    modules = {
+        "stem.0": "input_stack.0",
+        "stem.1": "input_stack.1",
+        "stem.3": "input_stack.3",
+        "norm": "norm",
+    }
     parts = {"norm": "0", "expand": "2", "mix_frames": "4.conv", "project": "6"}
     for i in range(depth):
         for ours, theirs in parts.items():
@@ -120,9 +128,9 @@ def _checkpoint_names(depth: int) -> Iterator[tuple[str, str]]:
 
 
 def _head(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The head as a plain linear layer: the checkpoint holds it as row lengths (BINS, 1) and directions (BINS, width)."""
-    length = stored["output_proj.weight_g"]
-    direction = stored["output_proj.weight_v"]
+    """The head as a plain linear layer; the checkpoint holds its rows as lengths and directions."""
+    length = stored["output_proj.weight_g"]  # (BINS, 1)
+    direction = stored["output_proj.weight_v"]  # (BINS, width)
     weight = direction * (length / direction.norm(dim=1, keepdim=True))
     return {"head.weight": weight, "head.bias": stored["output_proj.bias"]}
 
@@ -131,11 +139,11 @@ def _package_file(package: str, name: str) -> Path:
     """Path of a file inside an installed package, found without importing the package."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise MissingPackageError(f"the demo reads {name} out of {package}, which is not installed; run: {INSTALL}")
+        raise MissingPackageError(f"{name} ships in {package}, which is not installed; run: {INSTALL}")
     return Path(spec.origin).parent / name
 
 
-# ---------------------------------------------------------------------------------------- audio in, pitch out
+# --- audio in, pitch out ---
 
 
 def log_mels(clips: Tensor) -> Tensor:
@@ -143,14 +151,15 @@ def log_mels(clips: Tensor) -> Tensor:
     window = 1024
     margin = (window - HOP) // 2
     padded = functional.pad(clips[:, None], (margin, margin), mode="reflect")[:, 0]
-    spectrum = torch.stft(padded, window, HOP, window=torch.hann_window(window), center=False, return_complex=True)
+    hann = torch.hann_window(window)
+    spectrum = torch.stft(padded, window, HOP, window=hann, center=False, return_complex=True)
     magnitude = torch.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-9)
     bands = _mel_filters(window) @ magnitude
     return bands.clamp(min=1e-5).log().mT
 
 
 def _mel_filters(window: int) -> Tensor:
-    """Triangular filters of equal area, (MELS, window / 2 + 1), evenly spaced on Slaney's mel scale up to Nyquist."""
+    """Triangular filters of equal area, (MELS, window / 2 + 1), evenly spaced in mels up to Nyquist."""
     nyquist = SAMPLE_RATE / 2
     edges = _mel_to_hz(torch.linspace(0, _hz_to_mel(nyquist), MELS + 2, dtype=torch.float64))
     bins = torch.linspace(0, nyquist, window // 2 + 1, dtype=torch.float64)
@@ -159,19 +168,20 @@ def _mel_filters(window: int) -> Tensor:
     return (triangles * 2 / (high - low)).float()
 
 
-_MEL_BREAK_HZ, _MELS_BELOW, _LOG_STEP = 1000.0, 15.0, math.log(6.4) / 27  # linear up to 1 kHz, logarithmic above
+# Slaney's mel scale: 15 mels up to 1 kHz, evenly spaced in Hz; above, 27 mels for each factor of 6.4.
+_KNEE_HZ, _KNEE_MELS, _MELS_PER_E = 1000.0, 15.0, 27 / math.log(6.4)
 
 
 def _hz_to_mel(hz: float) -> float:
-    """Slaney's mel scale, for frequencies of at least 1 kHz."""
-    return _MELS_BELOW + math.log(hz / _MEL_BREAK_HZ) / _LOG_STEP
+    """Mels of a frequency of at least 1 kHz."""
+    return _KNEE_MELS + math.log(hz / _KNEE_HZ) * _MELS_PER_E
 
 
 def _mel_to_hz(mel: Tensor) -> Tensor:
-    """The inverse of Slaney's mel scale."""
-    below = mel * (_MEL_BREAK_HZ / _MELS_BELOW)
-    above = _MEL_BREAK_HZ * torch.exp((mel - _MELS_BELOW) * _LOG_STEP)
-    return torch.where(mel < _MELS_BELOW, below, above)
+    """Frequencies in Hz, of the same shape as `mel`."""
+    below = mel * (_KNEE_HZ / _KNEE_MELS)
+    above = _KNEE_HZ * torch.exp((mel - _KNEE_MELS) / _MELS_PER_E)
+    return torch.where(mel < _KNEE_MELS, below, above)
 
 
 def cents(hz: Tensor) -> Tensor:
@@ -186,7 +196,7 @@ def bin_cents() -> Tensor:
 
 
 def decode(logits: Tensor) -> Tensor:
-    """Pitch in cents, (clips, frames): the mean of the nine bins around the loudest one, weighted by their sigmoid."""
+    """Logits (clips, frames, BINS) -> cents (clips, frames): the mean of nine bins around the loudest."""
     salience = logits.sigmoid()
     near = salience.argmax(-1, keepdim=True) + torch.arange(-4, 5)
     near = near.clamp(0, BINS - 1)
@@ -194,38 +204,58 @@ def decode(logits: Tensor) -> Tensor:
     return (bin_cents()[near] * weight).sum(-1) / weight.sum(-1)
 
 
-# ------------------------------------------------------------------------------------------------ recorded notes
+# --- recorded notes ---
 
 INSTRUMENTS = {
-    "Flute": "flute", "Shakuhachi": "shakuhachi", "Oboe": "oboe", "Sop": "saxophone", "Alto": "saxophone",
-    "Bari": "saxophone", "Trump": "trumpet", "FRHORN": "horn", "FrenchHorn": "horn", "Str1": "strings",
-    "ensstrings": "strings", "Aahs": "voices",
-}  # fmt: skip
+    "Flute": "flute",
+    "Shakuhachi": "shakuhachi",
+    "Oboe": "oboe",
+    "Sop": "saxophone",
+    "Alto": "saxophone",
+    "Bari": "saxophone",
+    "Trump": "trumpet",
+    "FRHORN": "horn",
+    "FrenchHorn": "horn",
+    "Str1": "strings",
+    "ensstrings": "strings",
+    "Aahs": "choir",
+}
 """The winds, strings and voices of the sound bank: part of a sample's name -> instrument.
 
-Left out are drums and noises, bells (their pitch is a matter of taste), synthetic waves, and instruments whose samples
-are shorter than a clip or carry no pitch.
+Left out are drums, noises and bells, synthetic waves, and instruments whose samples are shorter than a clip
+or carry no pitch.
 """
 LOWEST_TONE_HZ, HIGHEST_TONE_HZ = 60.0, 1000.0
-"""Pitches that are asked for, in recorded notes and made tones alike; above, the teacher itself falls silent."""
+"""Pitches asked for, in recorded notes and synthetic tones alike; higher up, the teacher itself gets lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """Audio with one known pitch each.
-
-    audio: (clips, CLIP_SAMPLES), loudest sample 0.5.
-    hz: (clips,), the pitch in Hz.
-    names: what sounds in each clip.
-    """
+    """Sounds with one known pitch each."""
 
     audio: Tensor
+    """(clips, CLIP_SAMPLES), each with its loudest sample at 0.5."""
     hz: Tensor
+    """(clips,), pitch in Hz."""
     names: tuple[str, ...]
+    """What sounds, one name per clip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample of a sound bank."""
+
+    name: str
+    audio: Tensor
+    """(samples,), within [-1, 1]."""
+    rate: int
+    """Audio samples per second."""
+    hz: float
+    """Pitch when played at `rate`."""
 
 
 def recorded_notes() -> Clips:
-    """The middle 0.35 s of every recorded note of `INSTRUMENTS`, with the pitch that the sound bank states.
+    """The middle of every recorded note of `INSTRUMENTS`, with the pitch that the sound bank states.
 
     Raises:
         MissingPackageError: If pretty_midi, whose wheel holds the sound bank, is not installed.
@@ -239,18 +269,8 @@ def recorded_notes() -> Clips:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One sample of a sound bank: its name, audio (samples,) at `rate` per second, and pitch in Hz as played."""
-
-    name: str
-    audio: Tensor
-    rate: int
-    hz: float
-
-
 def _note(sample: Sample) -> tuple[str, float, Tensor] | None:
-    """Instrument, pitch and middle of a sample at `SAMPLE_RATE`; None if it is not among the notes to score."""
+    """Instrument, pitch and middle (CLIP_SAMPLES,) of a sample; None if it is no note to score."""
     instrument = next((name for part, name in INSTRUMENTS.items() if part in sample.name), None)
     if instrument is None or not LOWEST_TONE_HZ <= sample.hz <= HIGHEST_TONE_HZ:
         return None
@@ -267,12 +287,13 @@ def _samples(bank: bytes) -> Iterator[Sample]:
         label, start, end, _, _, rate, key, correction, _, _ = fields
         if rate > 0:  # the last header is a terminator of zeros
             name = label.split(b"\0")[0].decode("latin-1")
-            hz = 440 * 2 ** ((key - correction / 100 - 69) / 12)  # the correction brings the sample to its key
+            semitones = key - correction / 100 - 69  # above A4; the correction would bring it to its key
+            hz = 440 * 2 ** (semitones / 12)
             yield Sample(name, audio[start:end], rate, hz)
 
 
 def _chunks(riff: bytes, start: int = 12, end: int | None = None) -> Iterator[tuple[bytes, bytes]]:
-    """Identifiers and contents of the chunks of a RIFF file, lists opened; `start` skips the file's own header."""
+    """Name and content of every chunk of a RIFF file, lists opened; `start` skips the header of the file."""
     end = len(riff) if end is None else end
     while start < end:
         identifier, size = struct.unpack_from("<4sI", riff, start)
@@ -285,10 +306,11 @@ def _chunks(riff: bytes, start: int = 12, end: int | None = None) -> Iterator[tu
 
 
 def _resample(audio: Tensor, rate: int) -> Tensor:
-    """Audio (samples,) at `rate` per second -> the same at `SAMPLE_RATE`, by cutting or padding its spectrum."""
+    """Audio (samples,) at `rate` per second -> the same at `SAMPLE_RATE`: its spectrum is cut or padded."""
     length = len(audio) * SAMPLE_RATE // rate
     spectrum = torch.fft.rfft(audio)[: length // 2 + 1]
-    return torch.fft.irfft(spectrum, length) * (length / len(audio))
+    resampled: Tensor = torch.fft.irfft(spectrum, length)
+    return resampled * (length / len(audio))
 
 
 def _level(audio: Tensor) -> Tensor:
@@ -296,28 +318,39 @@ def _level(audio: Tensor) -> Tensor:
     return 0.5 * audio / audio.abs().amax(-1, keepdim=True)
 
 
-# --------------------------------------------------------------------------------------------- made tones, scores
+# --- synthetic tones, and the score ---
+
+HARMONICS = 12
+HIT_CENTS = 50
+"""A frame counts as heard within this distance of the true pitch: half a semitone."""
+CLIP_END = 5
+"""Frames at either end of a clip that are not scored: their window reaches past the clip."""
 
 
-def made_tones(count: int, generator: torch.Generator) -> Clips:
-    """Tones of up to 12 harmonics of random strength and pitch, in white noise 0 to 20 dB below the tone."""
-    time = torch.arange(CLIP_SAMPLES) / SAMPLE_RATE
+def synthetic_tones(count: int, generator: torch.Generator) -> Clips:
+    """Tones of random pitch, with harmonics of random strength, in white noise 0 to 20 dB below the tone."""
     octaves = math.log2(HIGHEST_TONE_HZ / LOWEST_TONE_HZ)
     hz = LOWEST_TONE_HZ * 2 ** (octaves * torch.rand(count, generator=generator))
-    harmonic = torch.arange(1, 13)
-    decay = 0.3 + 1.7 * torch.rand(count, 1, generator=generator)
-    strength = harmonic**-decay * (0.3 + 0.7 * torch.rand(count, 12, generator=generator))
-    strength = strength * (hz[:, None] * harmonic < SAMPLE_RATE / 2)
-    phase = torch.rand(count, 12, 1, generator=generator)
-    waves = torch.sin(2 * math.pi * (hz[:, None, None] * harmonic[:, None] * time + phase))
-    tone = torch.einsum("ch,cht->ct", strength, waves)
-    tone = tone / tone.std(-1, keepdim=True)
+    tone = _tone(hz, generator)
     noise = torch.randn(tone.shape, generator=generator) * 10 ** -torch.rand(count, 1, generator=generator)
     return Clips(_level(tone + noise), hz, ("tone",) * count)
 
 
+def _tone(hz: Tensor, generator: torch.Generator) -> Tensor:
+    """Pitches (clips,) -> tones (clips, CLIP_SAMPLES) of variance 1; harmonics above Nyquist are silent."""
+    shape = (len(hz), HARMONICS)
+    harmonic = torch.arange(1, HARMONICS + 1)
+    decay = 0.3 + 1.7 * torch.rand(len(hz), 1, generator=generator)
+    strength = harmonic**-decay * (0.3 + 0.7 * torch.rand(shape, generator=generator))
+    strength = strength * (hz[:, None] * harmonic < SAMPLE_RATE / 2)
+    turns = hz[:, None, None] * harmonic[:, None] * torch.arange(CLIP_SAMPLES) / SAMPLE_RATE
+    waves = torch.sin(2 * math.pi * (turns + torch.rand(shape, generator=generator)[..., None]))
+    tone = torch.einsum("ch,cht->ct", strength, waves)
+    return tone / tone.std(-1, keepdim=True)
+
+
 def target(hz: Tensor) -> Tensor:
-    """What the network should say about clips of these pitches, (clips, CLIP_FRAMES, BINS): a bump 25 cents wide."""
+    """What to say about clips of these pitches, (clips, CLIP_FRAMES, BINS): a bump, 25 cents of deviation."""
     distance = bin_cents() - cents(hz)[:, None]
     bump = torch.exp(-0.5 * (distance / 25) ** 2)
     return bump[:, None].expand(-1, CLIP_FRAMES, -1)
@@ -325,8 +358,8 @@ def target(hz: Tensor) -> Tensor:
 
 @torch.no_grad()
 def accuracy(network: nn.Module, clips: Clips) -> float:
-    """Raw pitch accuracy: the share of frames heard within 50 cents of the pitch, clip ends left out."""
+    """Raw pitch accuracy, 0 to 1: the share of frames heard within `HIT_CENTS` of the true pitch."""
     network.eval()
     heard = decode(network(log_mels(clips.audio)))
-    hit = (heard - cents(clips.hz)[:, None]).abs() < 50
-    return hit[:, 5:-5].double().mean().item()
+    hit = (heard - cents(clips.hz)[:, None]).abs() < HIT_CENTS
+    return hit[:, CLIP_END:-CLIP_END].double().mean().item()

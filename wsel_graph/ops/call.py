@@ -89,6 +89,12 @@ class Call:
         """The axis is taken whole."""
         self.solver.pin(axis, reason)
 
+    def pin_all(self, *values: Value, reason: str = "opaque") -> None:
+        """Every axis of these tensors is taken whole."""
+        for value in values:
+            for axis in value.axes:
+                self.solver.pin(axis, reason)
+
     def pinned(self, size: int, reason: str) -> Axis:
         """A new axis that is taken whole."""
         return self.solver.fresh(size, pinned=reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from wsel_graph.ops.call import UNIT, Axes, Axis, Call, Outputs, Value
-from wsel_graph.ops.registry import propagates
+from wsel_graph.ops.registry import Unsupported, propagates
 
 aten = torch.ops.aten
 
@@ -27,9 +27,7 @@ def batch_norm(call: Call) -> Outputs:
     channel = x.axes[1]
     _couple_channels(call, channel, "weight", "bias", "running_mean", "running_var")
     call.consume(channel)
-    if len(call.shapes) == 1:
-        return x.axes
-    return [x.axes if i == 0 else _statistics(call, shape, channel) for i, shape in enumerate(call.shapes)]
+    return [x.axes, *(_statistics(call, shape, channel) for shape in call.shapes[1:])]
 
 
 def _statistics(call: Call, shape: tuple[int, ...], channel: Axis) -> Axes:
@@ -56,8 +54,6 @@ def layer_norm(call: Call) -> Outputs:
             for axis, other in zip(last, value.axes, strict=True):
                 call.unify(axis, other)
     call.consume(*last)
-    if len(call.shapes) == 1:
-        return x.axes
     statistics = (*x.axes[:-count], *([UNIT] * count))
     return [x.axes, *([statistics] * (len(call.shapes) - 1))]
 
@@ -74,7 +70,7 @@ def native_group_norm(call: Call) -> Outputs:
 def group_norm(call: Call) -> Outputs:
     """The composite form."""
     _group_norm(call, call["num_groups"])
-    return tuple(call["input"].axes)
+    return call["input"].axes
 
 
 def _group_norm(call: Call, count: int) -> Axis:
@@ -89,12 +85,19 @@ def _group_norm(call: Call, count: int) -> Axis:
 
 @propagates(
     aten._softmax, aten.softmax, aten._log_softmax, aten.log_softmax, aten._safe_softmax, aten.special_softmax,
-    aten._masked_softmax,
 )  # fmt: skip
 def softmax(call: Call) -> Outputs:
-    """Every axis passes through; a mask is broadcast."""
-    x, *others = call.tensors
-    return call.broadcast(x.axes, *(value.axes for value in others))
+    """Every axis passes through."""
+    return call["self"].axes
+
+
+@propagates(aten._masked_softmax)
+def masked_softmax(call: Call) -> Outputs:
+    """A mask of the same shape; smaller masks are placed by `mask_type`."""
+    x, mask = call["self"], call["mask"]
+    if mask.shape != x.shape:
+        raise Unsupported("a softmax mask of another shape than its input")
+    return call.broadcast(x.axes, mask.axes)
 
 
 @propagates(aten._weight_norm, aten._weight_norm_interface)
@@ -102,4 +105,10 @@ def weight_norm(call: Call) -> Outputs:
     """A direction times a length per slice along one dim."""
     direction, length = call["v"], call["g"]
     axes = call.broadcast(direction.axes, length.axes)
-    return axes if len(call.shapes) == 1 else [axes, length.axes]
+    return [axes, length.axes][: len(call.shapes)]
+
+
+@propagates(aten.renorm)
+def renorm(call: Call) -> Outputs:
+    """Slices along one dim are scaled down to a largest norm."""
+    return call["self"].axes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -11,70 +12,20 @@ from wsel_graph.ops.registry import propagates
 
 aten = torch.ops.aten
 
-# Elementwise operators that lack `torch.Tag.pointwise`, and copies, which keep every element in place.
+# Elementwise operators that lack `torch.Tag.pointwise`.
 UNTAGGED = (
-    aten.hardswish_,
-    aten.hardswish,
-    aten.hardsigmoid,
-    aten.hardsigmoid_,
-    aten.hardtanh,
-    aten.hardtanh_,
-    aten.celu,
-    aten.celu_,
-    aten.selu,
-    aten.selu_,
-    aten.relu6,
-    aten.relu6_,
-    aten.rrelu_with_noise,
-    aten._prelu_kernel,
-    aten.prelu,
-    aten.silu_,
-    aten.mish_,
-    aten.type_as,
-    aten.to,
-    aten.contiguous,
-    aten.clone,
-    aten._to_copy,
-    aten.detach,
-    aten.detach_,
-    aten.alias,
-    aten.lift,
-    aten.lift_fresh,
-    aten.lift_fresh_copy,
-    aten.copy,
-    aten.copy_,
-    aten.fill,
-    aten.fill_,
-    aten.zero_,
-    aten.dropout,
-    aten.dropout_,
-    aten.feature_dropout,
-    aten.alpha_dropout,
-    aten.masked_fill,
-    aten.masked_fill_,
-    aten.where,
-    aten.isclose,
-    aten.resolve_conj,
-    aten.resolve_neg,
-    aten._conj,
-    aten._neg_view,
-    aten.conj,
-    aten.real,
-    aten.imag,
-    aten.view_as,
-    aten.positive,
-    aten._autocast_to_reduced_precision,
-    aten._autocast_to_full_precision,
-    aten._fw_primal,
-    aten._conj_physical,
-    aten.square_,
-    aten.true_divide,
-    aten.bitwise_not_,
-    aten.log_sigmoid_forward,
-    aten.nan_to_num_,
-    aten.floor_divide,
-    aten.floor_divide_,
-)
+    aten.hardswish, aten.hardsigmoid, aten.hardtanh, aten.celu, aten.selu, aten.relu6, aten.rrelu_with_noise,
+    aten._prelu_kernel, aten.log_sigmoid_forward, aten.masked_fill, aten.where, aten.isclose, aten.allclose,
+    aten.polar, aten.complex, aten.real, aten.imag, aten.positive, aten.true_divide, aten.__and__, aten.__or__,
+    aten.__iand__, aten.__ior__, aten.dropout, aten.native_dropout, aten.alpha_dropout, aten.feature_dropout,
+)  # fmt: skip
+
+# Copies and conversions: every element stays in its place. `copy_` and `fill_` broadcast what they write.
+COPIES = (
+    aten.contiguous, aten.clone, aten._to_copy, aten.detach, aten.alias, aten.lift, aten.lift_fresh, aten.copy,
+    aten.fill, aten.zero, aten.resolve_conj, aten.resolve_neg, aten._conj, aten._neg_view, aten.conj,
+    aten._conj_physical, aten._autocast_to_reduced_precision, aten._autocast_to_full_precision, aten._fw_primal,
+)  # fmt: skip
 
 
 def broadcast_all(call: Call) -> Axes:
@@ -82,16 +33,21 @@ def broadcast_all(call: Call) -> Axes:
     return call.broadcast(*(value.axes for value in call.tensors))
 
 
-@propagates(*UNTAGGED)
+@propagates(*UNTAGGED, *COPIES)
 def pointwise(call: Call) -> Outputs:
-    """Every output has the broadcast axes of the operands."""
+    """Every output has the broadcast axes of the operands; one of another shape is scratch space."""
     axes = broadcast_all(call)
-    if len(call.shapes) == 1:
-        return axes
-    return [axes if len(shape) == len(axes) else call.pinned_axes(shape) for shape in call.shapes]
+    sizes = tuple(axis.size for axis in axes)
+    return [axes if shape == sizes else call.pinned_axes(shape) for shape in call.shapes]
 
 
-@propagates(aten.add, aten.add_)
+@propagates(aten.to, aten.type_as)
+def convert(call: Call) -> Outputs:
+    """The first operand in another type; a second one only names the type."""
+    return call.tensors[0].axes
+
+
+@propagates(aten.add)
 def add(call: Call) -> Outputs:
     """A sum of two activations is where a residual stream shows itself."""
     axes = broadcast_all(call)
@@ -101,12 +57,23 @@ def add(call: Call) -> Outputs:
     return axes
 
 
-@propagates(aten.native_dropout)
-def native_dropout(call: Call) -> Outputs:
-    """Value and mask have the axes of the input."""
-    return [call["input"].axes, call["input"].axes]
+@propagates(aten.prelu)
+def prelu(call: Call) -> Outputs:
+    """One slope for all, or one per channel (dim 1)."""
+    x, weight = call["self"], call["weight"]
+    if weight.dim and weight.axes[0].size > 1:
+        call.unify(x.axes[1], weight.axes[0])
+    return x.axes
 
 
+@functools.lru_cache(maxsize=4096)
 def is_pointwise(op: Any) -> bool:
-    """Whether PyTorch tags the overload as elementwise."""
-    return torch.Tag.pointwise in op.tags
+    """Whether PyTorch tags an overload of the operator, or of the one it is the in-place form of, as elementwise."""
+    name = op._schema.name.partition("::")[2]
+    packets = (op.overloadpacket, getattr(getattr(torch.ops, op.namespace), name.removesuffix("_"), None))
+    return any(
+        torch.Tag.pointwise in getattr(packet, overload).tags
+        for packet in packets
+        if packet is not None
+        for overload in packet.overloads()
+    )

@@ -9,20 +9,26 @@ from __future__ import annotations
 import torch
 
 from wsel_graph.ops.call import UNIT, Axes, Call, Outputs, Value
-from wsel_graph.ops.registry import propagates
+from wsel_graph.ops.registry import Unsupported, propagates
 
 aten = torch.ops.aten
 
 SYMMETRIC = (
     aten.sum, aten.mean, aten.amax, aten.amin, aten.prod, aten.var, aten.std, aten.logsumexp, aten.norm, aten.nansum,
     aten.linalg_vector_norm, aten.any, aten.all, aten.nanmean, aten.count_nonzero, aten.special_logsumexp,
+    aten._is_all_true, aten._is_any_true,
 )  # fmt: skip
 
 WITH_INDEX = (aten.max, aten.min, aten.median, aten.nanmedian, aten.mode, aten.kthvalue)
 
 SCANS = (
-    aten.cumsum, aten.cumsum_, aten.cumprod, aten.logcumsumexp, aten.cummax, aten.cummin, aten.sort, aten.argsort,
-    aten.diff, aten.msort,
+    aten.cumsum, aten.cumprod, aten.logcumsumexp, aten._logcumsumexp, aten.cummax, aten.cummin, aten.sort,
+    aten.argsort, aten.diff, aten.msort,
+)  # fmt: skip
+
+LOSSES = (
+    aten.mse_loss, aten.smooth_l1_loss, aten.huber_loss, aten.soft_margin_loss, aten.binary_cross_entropy,
+    aten.binary_cross_entropy_with_logits,
 )  # fmt: skip
 
 
@@ -42,7 +48,7 @@ def without(call: Call, x: Value, dims: list[int]) -> Axes:
 
 
 @propagates(*SYMMETRIC)
-def reduce(call: Call) -> Outputs:
+def reduce(call: Call) -> Axes:
     """The reduced axes end here."""
     x = call.tensors[0]
     dims = reduced_dims(call, x)
@@ -53,8 +59,7 @@ def reduce(call: Call) -> Outputs:
 @propagates(aten.var_mean, aten.std_mean, aten.aminmax)
 def reduce_twice(call: Call) -> Outputs:
     """Two results with the same axes."""
-    axes = reduce(call)
-    return [tuple(axes), tuple(axes)]  # type: ignore[arg-type]
+    return [reduce(call)] * 2
 
 
 @propagates(*WITH_INDEX)
@@ -64,21 +69,18 @@ def reduce_with_index(call: Call) -> Outputs:
     if len(call.tensors) == 2:  # max(a, b) elementwise
         return call.broadcast(*(value.axes for value in call.tensors))
     dims = reduced_dims(call, x)
-    if len(call.shapes) == 1:
-        return without(call, x, dims)
-    if call.used(1):
-        for d in dims:
+    if len(call.shapes) == 2 and call.used(1):
+        for d in dims[: x.dim]:
             call.pin(x.axes[d], "opaque")
-    axes = without(call, x, dims)
-    return [axes, axes]
+    return [without(call, x, dims)] * len(call.shapes)
 
 
 @propagates(aten.argmax, aten.argmin)
 def arg_reduce(call: Call) -> Outputs:
-    """The result names positions of the axis."""
+    """The result names positions of the axis; without a dim, of the flattened tensor."""
     x = call["self"]
     dims = reduced_dims(call, x)
-    for d in dims:
+    for d in dims[: x.dim]:
         call.pin(x.axes[d], "opaque")
     return without(call, x, dims)
 
@@ -87,14 +89,18 @@ def arg_reduce(call: Call) -> Outputs:
 def scan(call: Call) -> Outputs:
     """The order of the elements matters."""
     x = call["self"]
-    dim = call.get("dim", -1)
+    if call.get("prepend") is not None or call.get("append") is not None:
+        raise Unsupported("diff with something prepended or appended")
     if x.dim:
-        call.pin(x.axes[dim], "opaque")
-    results = [
+        call.pin(x.axes[_scanned_dim(call)], "opaque")
+    return [
         tuple(a if a.size == size else call.pinned(size, "opaque") for a, size in zip(x.axes, shape, strict=True))
         for shape in call.shapes
     ]
-    return results if len(results) > 1 else results[0]
+
+
+def _scanned_dim(call: Call) -> int:
+    return 0 if str(call.op._schema.name) == "aten::msort" else int(call.get("dim", -1))
 
 
 @propagates(aten.topk)
@@ -106,3 +112,40 @@ def topk(call: Call) -> Outputs:
         call.pin(x.axes[dim], "opaque")
     axes = tuple(call.pinned(call["k"], "opaque") if d == dim else axis for d, axis in enumerate(x.axes))
     return [axes, axes]
+
+
+@propagates(aten.histc, aten.bincount)
+def histogram(call: Call) -> Outputs:
+    """Elements are counted in bins: their order does not matter, that of the bins does."""
+    call.consume(*call.broadcast(*(value.axes for value in call.tensors)))
+    return call.pinned_axes(call.shape)
+
+
+@propagates(aten.dist)
+def distance(call: Call) -> Outputs:
+    """The norm of a difference."""
+    call.consume(*call.broadcast(*(value.axes for value in call.tensors)))
+    return ()
+
+
+@propagates(*LOSSES)
+def loss(call: Call) -> Outputs:
+    """Elementwise, then summed or averaged over everything unless `reduction` is 0."""
+    axes = call.broadcast(*(value.axes for value in call.tensors))
+    if call["reduction"] == 0:
+        return axes
+    call.consume(*axes)
+    return ()
+
+
+@propagates(aten.nll_loss_forward, aten.nll_loss2d_forward)
+def class_loss(call: Call) -> Outputs:
+    """`n c *s, n *s, c -> n *s` or a scalar: one class is looked up per place."""
+    x, target, weight = call["self"], call["target"], call["weight"]
+    dim = min(1, x.dim - 1)
+    call.pin(x.axes[dim], "label")
+    if weight is not None:
+        call.unify(weight.axes[0], x.axes[dim])
+    places = call.broadcast((*x.axes[:dim], *x.axes[dim + 1 :]), target.axes)
+    call.consume(*(places if call["reduction"] else ()))
+    return [() if call["reduction"] else places, ()]

@@ -2,12 +2,15 @@
 
 A rule is registered for an overload (`torch.ops.aten.view.dtype`), for all overloads of an operator
 (`torch.ops.aten.view`), or by qualified name (`"torchvision::nms"`) when the operator may not be loaded.
-The exact overload wins over the operator.
+The exact overload wins over the operator. Variants follow the rule of the plain operator: in place (`relu_`),
+copying (`view_copy`), and writing into a given tensor (`mm.out`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import replace as altered
 from typing import Any, TypeVar
 
 from wsel_graph.errors import DuplicateRuleError
@@ -57,9 +60,37 @@ def propagates(*ops: Any, replace: bool = False) -> Callable[[RuleT], RuleT]:
     return register
 
 
+def rule_names(op: Any) -> Iterator[str]:
+    """Names under which the rule of an overload may stand, the most specific first.
+
+    >>> import torch
+    >>> list(rule_names(torch.ops.aten.relu_.default))
+    ['aten::relu_.default', 'aten::relu_', 'aten::relu.default', 'aten::relu']
+    """
+    name = str(op._schema.name)
+    for base in dict.fromkeys((name, name.removesuffix("_"), name.removesuffix("_copy"))):
+        yield f"{base}.{op._overloadname}"
+        yield base
+
+
 def find_rule(op: Any) -> PropagationRule | None:
-    """The rule of an overload: its own, else its operator's, else the rule of its family tag."""
-    rule = RULES.get(qualified_name(op))
-    if rule is None:
-        rule = RULES.get(str(op._schema.name))
-    return rule
+    """The rule of an overload: its own, else its operator's, else that of the operator it is a variant of."""
+    rule = next((RULES[name] for name in rule_names(op) if name in RULES), None)
+    targets = tuple(argument.name for argument in op._schema.arguments if argument.is_out)
+    return _writing_into(rule, targets) if rule is not None and targets else rule
+
+
+def _writing_into(rule: PropagationRule, targets: tuple[str, ...]) -> PropagationRule:
+    """The rule of an `out=` overload: what the plain rule says, and the written tensors have these axes."""
+
+    @functools.wraps(rule)
+    def apply(call: Call) -> Outputs:
+        plain = {name: value for name, value in call.arguments.items() if name not in targets}
+        outputs = rule(altered(call, arguments=plain))
+        several = outputs if isinstance(outputs, list) else [outputs]
+        for name, axes in zip(targets, several, strict=True):
+            if tuple(axis.size for axis in axes) == call[name].shape:  # else it is resized: a new tensor
+                call.broadcast(call[name].axes, axes)
+        return outputs
+
+    return apply

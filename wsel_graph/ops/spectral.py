@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from wsel_graph.ops.call import Call, Outputs
+from wsel_graph.ops.call import Axes, Call, Outputs
 from wsel_graph.ops.registry import propagates
 
 aten = torch.ops.aten
@@ -15,29 +15,53 @@ def fourier(call: Call) -> Outputs:
     """Transformed dims are taken whole, the others pass through."""
     x = call["self"]
     dims = {dim % x.dim for dim in call["dim"]}
-    for dim in dims:
+    for dim in sorted(dims):
         call.pin(x.axes[dim], "position")
     return tuple(call.pinned(call.shape[d], "position") if d in dims else axis for d, axis in enumerate(x.axes))
 
 
 @propagates(aten.stft, aten.istft)
 def short_time_fourier(call: Call) -> Outputs:
-    """Time and frequency are taken whole."""
-    x = call["self"]
-    for axis in x.axes[1:]:
-        call.pin(axis, "position")
-    return (x.axes[0], *call.pinned_axes(call.shape[1:], "position"))
+    """Nothing is followed."""
+    call.pin_all(*call.tensors, reason="position")
+    return call.pinned_axes(call.shape, "position")
 
 
 @propagates(
     aten.linalg_inv_ex, aten.linalg_matrix_exp, aten._linalg_svd, aten.linalg_qr, aten._linalg_det, aten.linalg_lu,
-    aten.linalg_cholesky_ex, aten.linalg_householder_product, aten._linalg_solve_ex, aten.linalg_solve_triangular,
-    aten._linalg_eigh, aten.linalg_matrix_power, aten._linalg_slogdet, aten.cross, aten.linalg_cross,
+    aten.linalg_cholesky_ex, aten._linalg_eigh, aten._linalg_slogdet, aten.linalg_matrix_power, aten.linalg_eig,
+    aten.linalg_lu_factor_ex, aten._linalg_eigvals, aten.linalg_pinv, aten.cholesky, aten.cholesky_inverse, aten.geqrf,
 )  # fmt: skip
 def matrix_function(call: Call) -> Outputs:
-    """The last two dims of every operand are taken whole."""
-    for value in call.tensors:
-        for axis in value.axes:
-            call.pin(axis, "opaque")
-    results = [call.pinned_axes(shape) for shape in call.shapes]
-    return results if len(results) > 1 else results[0]
+    """The last two dims are taken whole, batch dims pass through."""
+    x, *others = call.tensors
+    if others:  # tolerances
+        return whole_matrices(call)
+    for axis in x.axes[-2:]:
+        call.pin(axis, "opaque")
+    return [_batched(call, x.axes[:-2], shape) for shape in call.shapes]
+
+
+def _batched(call: Call, batch: Axes, shape: tuple[int, ...]) -> Axes:
+    if tuple(axis.size for axis in batch) != shape[: len(batch)]:  # a result that was not asked for
+        return call.pinned_axes(shape)
+    return (*batch, *call.pinned_axes(shape[len(batch) :]))
+
+
+@propagates(
+    aten._linalg_solve_ex, aten.linalg_solve_triangular, aten.linalg_householder_product, aten.triangular_solve,
+    aten.linalg_lstsq, aten.linalg_lu_solve, aten.lu_unpack, aten.cholesky_solve, aten.ormqr,
+)  # fmt: skip
+def whole_matrices(call: Call) -> Outputs:
+    """Several operands, whose dims are matched in ways of their own: all are taken whole."""
+    call.pin_all(*call.tensors)
+    return [call.pinned_axes(shape) for shape in call.shapes]
+
+
+@propagates(aten.linalg_cross, aten.cross)
+def cross(call: Call) -> Outputs:
+    """Vector products along one dim of size 3."""
+    axes = call.broadcast(call["self"].axes, call["other"].axes)
+    dim = call["dim"] if call["dim"] is not None else [axis.size for axis in axes].index(3)
+    call.pin(axes[dim], "opaque")
+    return axes

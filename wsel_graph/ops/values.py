@@ -10,17 +10,20 @@ from wsel_graph.ops.registry import propagates
 aten = torch.ops.aten
 
 
-@propagates(aten._local_scalar_dense, aten.is_nonzero, aten._assert_async, aten._assert_scalar, aten.sym_size)
+@propagates(
+    aten._local_scalar_dense, aten.item, aten.is_nonzero, aten._assert_async, aten._assert_scalar,
+    aten._linalg_check_errors,
+)  # fmt: skip
 def read_scalar(call: Call) -> Outputs:
     """One element: there is no axis to follow."""
-    return ()
+    return []
 
 
-@propagates(aten.equal, aten.allclose, aten._assert_tensor_metadata)
+@propagates(aten.equal, aten._assert_tensor_metadata)
 def compare_whole(call: Call) -> Outputs:
     """The answer is the same for any order that both operands share."""
     call.broadcast(*(value.axes for value in call.tensors))
-    return ()
+    return []
 
 
 @propagates("wsel_graph::leaves_torch")
@@ -29,4 +32,4 @@ def leaves_torch(call: Call) -> Outputs:
     for value in call.tensors:
         for axis in value.axes:
             call.pin(axis, "opaque")
-    return ()
+    return []
