@@ -11,7 +11,9 @@ from torch.utils import _pytree as pytree
 
 from wsel_graph.errors import ExampleInputsError
 
-_HOW = "Pass a tensor, a tuple of positional arguments, a dict of keyword arguments, or a shape such as (2, 3, 224, 224)."
+_HOW = (
+    "Pass a tensor, a tuple of positional arguments, a dict of keyword arguments, or a shape such as (2, 3, 224, 224)."
+)
 
 
 @dataclass(frozen=True, slots=True)

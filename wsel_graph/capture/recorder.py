@@ -194,7 +194,7 @@ def shortcut(lowered: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> Any:
     op, args, _ = lowered
     if op not in _RECURRENT or not any(weight.device == META for weight in args[2]):
         return None
-    x, hidden, weights, has_biases, layers, _, _, bidirectional, batch_first = args
+    x, hidden, bidirectional = args[0], args[1], args[7]
     states = list(hidden) if isinstance(hidden, (list, tuple)) else [hidden]
     output_size = states[0].shape[-1] * (2 if bidirectional else 1)
     return (x.new_empty((*x.shape[:-1], output_size), device=META), *(torch.empty_like(s, device=META) for s in states))

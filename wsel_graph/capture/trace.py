@@ -122,7 +122,7 @@ def _state_dict_names(model: nn.Module) -> Iterator[str]:
     """Names in the state dict, read off the modules: a state-dict hook may rename, drop or compute."""
     for path, module in model.named_modules(remove_duplicate=False):
         prefix = f"{path}." if path else ""
-        skipped = getattr(module, "_non_persistent_buffers_set", set())
+        skipped: set[str] = module._non_persistent_buffers_set
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
             if tensor is not None and name not in skipped:
                 yield prefix + name
@@ -184,7 +184,7 @@ def _introduce(recorder: Recorder, duplicate: nn.Module, states: tuple[State, ..
         node = recorder.graph.placeholder(label.replace(" ", "_").replace(".", "_"))
         node.meta["label"] = label
         recorder.know(tensor, node)
-    tensors = dict(duplicate.named_parameters(remove_duplicate=False))
+    tensors: dict[str, torch.Tensor] = dict(duplicate.named_parameters(remove_duplicate=False))
     tensors.update(duplicate.named_buffers(remove_duplicate=False))
     for state in states:
         node = recorder.graph.get_attr(state.name)

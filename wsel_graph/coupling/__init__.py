@@ -1,0 +1,1 @@
+"""Propagation over the graph, coupled groups, roles, verification, explanation."""

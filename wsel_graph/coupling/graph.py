@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.fx import Node
 
 from wsel_graph.axes import Axis, positions
 from wsel_graph.capture.trace import Captured, capture
@@ -50,7 +51,7 @@ class ModelGraph:
         return self.captured.module
 
     @cached_property
-    def _nodes(self) -> dict[str, fx.Node]:
+    def _nodes(self) -> dict[str, Node]:
         return {node.name: node for node in self.captured.graph.nodes}
 
     @cached_property
@@ -107,9 +108,8 @@ class ModelGraph:
 
     def free_fraction(self, *, anchored: bool = True) -> float:
         """Share of parameter elements in tensors with a free (or anchored) axis, from 0 to 1."""
-        names = {
-            name for group in self.groups if group.free or (anchored and group.pinned is None) for name, _ in group.members
-        }
+        movable = [group for group in self.groups if group.free or (anchored and group.pinned is None)]
+        names = {name for group in movable for name, _ in group.members}
         sizes = {s.name: s.tensor.numel() for s in self.captured.states if s.kind == "parameter"}
         return sum(n for name, n in sizes.items() if name in names) / max(1, sum(sizes.values()))
 

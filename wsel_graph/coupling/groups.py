@@ -86,9 +86,7 @@ def collect_groups(walk: Propagation) -> tuple[CoupledGroup, ...]:
     return tuple(_group(walk, atom, tuple(places), roles) for atom, places in members.items())
 
 
-def _group(
-    walk: Propagation, atom: Atom, members: tuple[Member, ...], roles: Mapping[Atom, str]
-) -> CoupledGroup:
+def _group(walk: Propagation, atom: Atom, members: tuple[Member, ...], roles: Mapping[Atom, str]) -> CoupledGroup:
     pinned, anchored = walk.solver.pinned.get(atom), walk.solver.anchored.get(atom)
     mark: Mark | None = pinned or anchored
     return CoupledGroup(

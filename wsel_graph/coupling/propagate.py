@@ -74,7 +74,9 @@ def _value(
 ) -> Value:  # fmt: skip
     facts: TensorInfo = node.meta["value"]
     axes = tuple(walk.solver.fresh(size, pinned=pinned, anchored=anchored) for size in facts.shape)
-    return Value(axes, facts.shape, not (from_input or from_state), from_state, _is_mask(facts), False, facts.contiguous)
+    return Value(
+        axes, facts.shape, not (from_input or from_state), from_state, _is_mask(facts), False, facts.contiguous
+    )
 
 
 def _is_mask(facts: TensorInfo) -> bool:

@@ -25,7 +25,8 @@ def rule_stub(node: fx.Node, why: str) -> str:
         "    # State which axes are the same: call.unify(a, b). Take whole what depends on the order of",
         '    # elements: call.pin(axis, "opaque"). New axes: call.fresh(size) or call.pinned(size, "opaque").',
         *(f'    {argument} = call["{argument}"].axes' for argument in tensors),
-        f"    return {tensors[0] if tensors else '()'}  # one axis per dim of the result, or a list for several results",
+        "    # Return one axis per dim of the result, or a list of such tuples for several results.",
+        f"    return {tensors[0] if tensors else '()'}",
     ]
     return "\n".join(lines)
 

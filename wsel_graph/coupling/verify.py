@@ -26,6 +26,9 @@ from wsel_graph.coupling.precision import Double
 TOLERANCE = 1e-9
 """Largest accepted difference, relative to the largest output element, in float64."""
 
+ROUNDING_LIMIT = TOLERANCE / 10
+"""A network whose outputs move more than this by rounding alone cannot be judged."""
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -70,29 +73,53 @@ def verify(
         model: Any module on a real device.
         example_inputs: A tensor, a tuple, a dict of keyword arguments, or a shape.
         seed: Seed of the permutations and the noise.
-        noise: Standard deviation of what is added to every parameter of the copy first: weights that are all
-            zero or all one (fresh norms, layer scales) would hide faults. 0 leaves the values alone.
+        noise: What is added to every parameter of the copy first, as a share of its own spread (absolute where all
+            elements are equal): fresh norms, biases and layer scales would hide faults. 0 leaves the values alone.
         graph: The model's graph, when it is at hand.
     """
     graph = graph or trace(model, example_inputs)
     inputs = normalize_inputs(example_inputs).map(_to_double)
-    base, note = _double_copy(model, noise, seed), ""
-    expected = _outputs(base, inputs)
-    if noise and not _finite(expected):
-        base, note = _double_copy(model, 0, seed), "the weights were left as they are: noise made outputs infinite"
-        expected = _outputs(base, inputs)
     picks = _permutations(graph, seed)
-    actual = _outputs(permuted_copy(base, graph, picks), inputs)
-    error = _difference(graph, expected, actual, picks)
+    for level in (noise, 0.0) if noise else (0.0,):
+        base = _double_copy(model, level, seed)
+        expected = _outputs(base, inputs)
+        error = _difference(graph, expected, _outputs(permuted_copy(base, graph, picks), inputs), picks)
+        rounding = 0.0 if error <= TOLERANCE else _rounding(base, inputs, expected, seed)
+        if rounding <= ROUNDING_LIMIT and _finite(expected):
+            break
     return Certificate(
-        ok=error <= TOLERANCE,
+        ok=error <= TOLERANCE and _finite(expected),
         max_error=error,
         groups=len(graph.groups),
         permuted=len(picks),
         free_fraction=graph.free_fraction(),
         unknown_ops=tuple(graph.unknown_ops),
-        note=note,
+        note=_note(rounding, expected, level == noise),
     )
+
+
+def _note(rounding: float, expected: list[torch.Tensor], as_asked: bool) -> str:
+    if not _finite(expected):
+        return "the outputs are not finite: nothing can be compared"
+    if rounding > ROUNDING_LIMIT:
+        return (
+            f"inconclusive: rounding every parameter to float64 alone moves the outputs by {rounding:.2g}; "
+            "verify with other weights or inputs"
+        )
+    return "" if as_asked else "the weights were left as they are: with noise the outputs were ill-conditioned"
+
+
+def _rounding(base: nn.Module, inputs: Inputs, expected: list[torch.Tensor], seed: int) -> float:
+    """How far the outputs move when every parameter moves by about one unit of float64 rounding."""
+    moved = evaluation_copy(base, torch.clone)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in moved.parameters():
+            if parameter.is_floating_point():
+                step = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                parameter *= 1 + torch.finfo(torch.float64).eps * step.to(parameter.device)
+    pairs = zip(expected, _outputs(moved, inputs), strict=True)
+    return max((relative_error(before, after) for before, after in pairs), default=0.0)
 
 
 def _to_double(tensor: torch.Tensor) -> torch.Tensor:
@@ -112,9 +139,13 @@ def _double_copy(model: nn.Module, noise: float, seed: int) -> nn.Module:
 
 
 def _disturb(tensor: torch.Tensor, change: torch.Tensor) -> None:
-    """Add the change to a parameter; scale a buffer by it: variances stay positive, zeros stay zero."""
+    """Add noise in proportion to a parameter's own spread; scale a buffer, so that variances stay positive."""
     change = change.to(tensor)
-    tensor.copy_(tensor + change if isinstance(tensor, nn.Parameter) else tensor * change.exp())
+    if not isinstance(tensor, nn.Parameter):
+        tensor.copy_(tensor * change.exp())
+        return
+    spread = float(tensor.std()) if tensor.numel() > 1 else 0.0
+    tensor.copy_(tensor + change * (spread or 1.0))
 
 
 def _permutations(graph: ModelGraph, seed: int) -> dict[Atom, list[int]]:

@@ -1,0 +1,1 @@
+"""Pairing the components of a student with those of a teacher."""

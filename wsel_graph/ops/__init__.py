@@ -6,14 +6,17 @@ from wsel_graph.ops import (
     convolution,
     factory,
     indexing,
+    joins,
     normalization,
+    order,
+    parts,
     pointwise,
     recurrent,
     reduction,
-    shape,
     spatial,
     spectral,
     values,
+    views,
 )
 from wsel_graph.ops.call import Axes as Axes
 from wsel_graph.ops.call import Call as Call
@@ -25,7 +28,7 @@ from wsel_graph.ops.registry import propagates as propagates
 from wsel_graph.ops.registry import qualified_name as qualified_name
 
 FAMILIES = (
-    attention, contraction, convolution, factory, indexing, normalization,
-    pointwise, recurrent, reduction, shape, spatial, spectral, values,
+    attention, contraction, convolution, factory, indexing, joins, normalization, order, parts,
+    pointwise, recurrent, reduction, spatial, spectral, values, views,
 )  # fmt: skip
 """The modules that hold the built-in rules; importing them registers the rules."""

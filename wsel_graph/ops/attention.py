@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from wsel_graph.ops.call import Axis, Call, Outputs, Value
+from wsel_graph.ops.call import Axes, Axis, Call, Outputs, Value
 from wsel_graph.ops.contraction import contract
 from wsel_graph.ops.registry import propagates
 
@@ -35,12 +35,18 @@ def scaled_dot_product_attention(call: Call) -> Outputs:
     call.role(query.axes[-1], "head_dim")
     call.role(value.axes[-1], "head_dim")
     output = (*batch, query.axes[-2], value.axes[-1])
-    if len(call.shapes) == 1:
-        return output
-    return [output, *(call.pinned_axes(shape) for shape in call.shapes[1:])]
+    return [output, *(_statistics(call, output, shape, key.axes[-2]) for shape in call.shapes[1:])]
 
 
-def _per_query_head(call: Call, query: Value, other: Value) -> tuple[Axis, ...]:
+def _statistics(call: Call, output: Axes, shape: tuple[int, ...], keys: Axis) -> Axes:
+    """One number per query (`logsumexp`), or per query and key (the weights); else random state and the like."""
+    for axes in (output[:-1], (*output[:-1], keys)):
+        if shape == tuple(axis.size for axis in axes):
+            return axes
+    return call.pinned_axes(shape)
+
+
+def _per_query_head(call: Call, query: Value, other: Value) -> Axes:
     """Batch axes of keys or values; with grouped queries, `(heads rep)` stands for each shared head."""
     axes = list(other.axes[:-2])
     if call.get("enable_gqa", False) and axes[-1].size != query.axes[-3].size:

@@ -23,10 +23,8 @@ def linear(call: Call) -> Outputs:
     """`... i, o i, o -> ... o`."""
     x, weight, bias = call["input"], call["weight"], call["bias"]
     contract(call, x.axes[-1], weight.axes[-1])
-    out = weight.axes[:-1]
-    if bias is not None:
-        call.broadcast(out, bias.axes)
-    return (*x.axes[:-1], *out)
+    out = (*x.axes[:-1], *weight.axes[:-1])
+    return out if bias is None else call.broadcast(out, bias.axes)
 
 
 def matrix_product(call: Call, left: Value, right: Value) -> Axes:
@@ -50,14 +48,14 @@ def _name_attention(call: Call, batch: Axes, a: Sequence[Axis], b: Sequence[Axis
         call.role(axis, "head_dim")
 
 
-@propagates(aten.matmul, aten.mm, aten.bmm, aten.mv, aten.dot, aten.vdot)
+@propagates(aten.matmul, aten.mm, aten.bmm, aten.mv, aten.dot, aten.vdot, aten._int_mm)
 def product_of_two(call: Call) -> Outputs:
     """The two tensor operands in order."""
     left, right = call.tensors
     return matrix_product(call, left, right)
 
 
-@propagates(aten.addmm, aten.addmm_, aten.baddbmm, aten.baddbmm_, aten.addmv, aten._addmm_activation)
+@propagates(aten.addmm, aten.baddbmm, aten.addmv, aten._addmm_activation)
 def add_product(call: Call) -> Outputs:
     """`self + left @ right`, `self` broadcast."""
     addend, left, right = call.tensors
@@ -73,11 +71,40 @@ def add_summed_product(call: Call) -> Outputs:
     return call.broadcast(result[1:], addend.axes)
 
 
+@propagates(aten._grouped_mm)
+def grouped_product(call: Call) -> Outputs:
+    """Products per group; where a stack of matrices is flattened, `offs` says where each group ends."""
+    left, right, offsets, bias = call["self"], call["mat2"], call["offs"], call["bias"]
+    if offsets is None:
+        return matrix_product(call, left, right)
+    if bias is not None:
+        raise Unsupported("grouped matrix product with a bias")
+    contract(call, left.axes[-1], right.axes[-2])
+    group = _pin_groups(call, left, right, offsets)
+    return (*group, left.axes[-2], right.axes[-1])
+
+
+def _pin_groups(call: Call, left: Value, right: Value, offsets: Value) -> Axes:
+    """Pin what `offs` cuts and counts; the axis of groups where the result has one."""
+    flattened = {(2, 3): left.axes[0], (3, 2): right.axes[1], (2, 2): left.axes[1]}[left.dim, right.dim]
+    stacks = [value.axes[0] for value in (left, right) if value.dim == 3]
+    for axis in (flattened, offsets.axes[0], *stacks):
+        call.pin(axis, "opaque")
+    return () if stacks else (offsets.axes[0],)
+
+
 @propagates(aten.outer, aten.ger)
 def outer(call: Call) -> Outputs:
     """`n, m -> n m`."""
     left, right = call.tensors
     return (*left.axes, *right.axes)
+
+
+@propagates(aten.addr)
+def add_outer(call: Call) -> Outputs:
+    """`self + outer(n, m)`, `self` broadcast."""
+    addend, left, right = call.tensors
+    return call.broadcast((*left.axes, *right.axes), addend.axes)
 
 
 @propagates(aten.linalg_vecdot)
@@ -88,8 +115,17 @@ def vecdot(call: Call) -> Outputs:
     return tuple(axes)
 
 
+@propagates(aten._pdist_forward)
+def distances_within(call: Call) -> Outputs:
+    """`n k -> n (n - 1) / 2`: the pairs are taken in order."""
+    x = call["self"]
+    call.pin(x.axes[0], "opaque")
+    call.consume(x.axes[1])
+    return call.pinned_axes(call.shape)
+
+
 @propagates(aten.cdist, aten._cdist_forward, aten._euclidean_dist)
-def pairwise_distance(call: Call) -> Outputs:
+def distances(call: Call) -> Outputs:
     """`... n k, ... m k -> ... n m`."""
     x, y = call.tensors[:2]
     contract(call, x.axes[-1], y.axes[-1])

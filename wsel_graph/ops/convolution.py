@@ -76,9 +76,23 @@ def _composite(call: Call, transposed: bool) -> Outputs:
     x, weight, bias = call["input"], call["weight"], call["bias"]
     first = x.dim - (weight.dim - 2)
     out = channels_out(call, x.axes[first - 1], weight, bias, call["groups"], transposed)
-    for axis in (*weight.axes[2:], *x.axes[first:]):
-        call.pin(axis, "kernel" if axis in weight.axes[2:] else "position")
+    for axis in weight.axes[2:]:
+        call.pin(axis, "kernel")
+    for axis in x.axes[first:]:
+        call.pin(axis, "position")
     return (*x.axes[: first - 1], out, *call.pinned_axes(call.shape[first:], "position"))
+
+
+@propagates(aten.conv_tbc)
+def convolution_tbc(call: Call) -> Outputs:
+    """`time n i, kernel i o, o -> time' n o`."""
+    x, weight = call["self"], call["weight"]
+    call.unify(x.axes[2], weight.axes[1])
+    call.consume(x.axes[2])
+    call.unify(weight.axes[2], call["bias"].axes[0])
+    call.pin(weight.axes[0], "kernel")
+    call.pin(x.axes[0], "position")
+    return (call.pinned(call.shape[0], "position"), x.axes[1], weight.axes[2])
 
 
 @propagates("torchvision::deform_conv2d")
@@ -86,6 +100,7 @@ def deformable_convolution(call: Call) -> Outputs:
     """A convolution whose sampling places are computed: offsets and masks have kernel axes."""
     x, weight, offset, mask = call["input"], call["weight"], call["offset"], call["mask"]
     for value in (offset, mask):
+        call.broadcast((x.axes[0],), value.axes[:1])
         for axis in value.axes[1:]:
             call.pin(axis, "kernel")
     if call["offset_groups"] > 1:

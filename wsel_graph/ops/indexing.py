@@ -6,10 +6,13 @@ tables), else as `vocabulary`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-from wsel_graph.ops.call import Axes, Axis, Call, Outputs, Value
+from wsel_graph.ops.call import UNIT, Axes, Axis, Call, Outputs, Value
 from wsel_graph.ops.registry import propagates
+from wsel_graph.ops.views import with_axis
 
 aten = torch.ops.aten
 
@@ -19,126 +22,138 @@ def look_into(call: Call, axis: Axis, index: Value) -> None:
     call.pin(axis, "position" if index.constant else "vocabulary")
 
 
+# -- tables
+
+
 @propagates(aten.embedding)
 def embedding(call: Call) -> Outputs:
     """`v e, ... -> ... e`."""
     weight, indices = call["weight"], call["indices"]
-    call.pin(weight.axes[0], "position" if indices.constant else "vocabulary")
+    look_into(call, weight.axes[0], indices)
     return (*indices.axes, *weight.axes[1:])
 
 
-@propagates(aten._embedding_bag, aten._embedding_bag_forward_only)
+@propagates(aten.embedding_renorm)
+def embedding_renorm(call: Call) -> Outputs:
+    """The rows looked up are scaled down to a largest norm."""
+    look_into(call, call["self"].axes[0], call["indices"])
+    return call["self"].axes
+
+
+@propagates(aten._embedding_bag, aten._embedding_bag_forward_only, aten.embedding_bag)
 def embedding_bag(call: Call) -> Outputs:
-    """`v e, n, b -> b e`: rows summed per bag."""
+    """`v e, n, b -> b e`: rows summed per bag; offsets cut the list of indices into bags."""
     weight = call["weight"]
     look_into(call, weight.axes[0], call["indices"])
-    first = (call.pinned(call.shapes[0][0], "input"), weight.axes[1])
-    return [first, *(call.pinned_axes(shape) for shape in call.shapes[1:])]
+    call.pin_all(*(value for value in call.tensors if value is not weight), reason="input")
+    sums = (call.pinned(call.shape[0], "input"), weight.axes[1])
+    return [sums if shape == call.shape else call.pinned_axes(shape) for shape in call.shapes]
+
+
+# -- `x[...]`
 
 
 @propagates(aten.index, aten._unsafe_index)
 def index(call: Call) -> Outputs:
     """Advanced indexing with tensors, masks and whole dims."""
-    return indexed_axes(call, call["self"], call["indices"])
+    x, indices = call["self"], call["indices"]
+    before, after = _untouched(x, indices)
+    count = call.shape[-1 - len(after)] if len(call.shape) > len(after) else 1
+    return (*before, *_places(call, x, indices, count), *after)
 
 
-def indexed_axes(call: Call, x: Value, indices: list[Value | None]) -> Axes:
-    """Axes of `x[indices]`; the dims looked into are pinned."""
-    before: list[Axis] = []
-    after: list[Axis] = []
-    places: list[Axes] = []
-    gap = False
+@propagates(aten.index_put, aten._index_put_impl, aten._unsafe_index_put)
+def index_put(call: Call) -> Outputs:
+    """`self[indices] = values`. Of two writes to one place the last one stays: the order of places matters."""
+    x, indices, values = call["self"], call["indices"], call["values"]
+    before, after = _untouched(x, indices)
+    count = values.shape[-1 - len(after)] if values.dim > len(after) else 1
+    places = _places(call, x, indices, count)
+    for axis in places:
+        call.pin(axis, "opaque")
+    call.broadcast((*before, *places, *after), values.axes)
+    return x.axes
+
+
+def _untouched(x: Value, indices: Sequence[Value | None]) -> tuple[Axes, Axes]:
+    """Axes of `x` that no index looks into: those before and after the dims that the indices make.
+
+    Index tensors side by side put their dims in their own place, others in front.
+    """
+    kept: list[tuple[int, Axis]] = []
+    used: list[int] = []
+    dim = 0
+    for place, item in enumerate(indices):
+        if item is None:
+            kept.append((place, x.axes[dim]))
+        else:
+            used.append(place)
+        dim += _rank(item)
+    first = used[0] if used[-1] - used[0] == len(used) - 1 else 0
+    before = tuple(axis for place, axis in kept if place < first)
+    after = tuple(axis for place, axis in kept if place >= first)
+    return before, (*after, *x.axes[dim:])
+
+
+def _rank(item: Value | None) -> int:
+    """How many dims an index takes up."""
+    return item.dim if item is not None and item.mask else 1
+
+
+def _places(call: Call, x: Value, indices: Sequence[Value | None], count: int) -> Axes:
+    """The dims that the indices make together; a mask makes one of `count` places."""
+    made: list[Axes] = []
     dim = 0
     for item in indices:
-        if item is None:
-            gap = gap or bool(places)
-            (after if places else before).append(x.axes[dim])
-            dim += 1
-            continue
-        split = gap
-        places.append(_places(call, x, item, dim))
-        dim += _mask_rank(item)
-        if split:  # index tensors apart from each other: their dims move to the front
-            before, after = [], [*before, *after]
-    rest = (*after, *x.axes[dim:])
-    return (*before, *call.broadcast(*places), *rest)
+        if item is not None:
+            looked = x.axes[dim : dim + _rank(item)]
+            made.append(_masked(call, looked, item, count) if item.mask else item.axes)
+            if not item.mask:
+                look_into(call, looked[0], item)
+        dim += _rank(item)
+    return call.broadcast(*made)
 
 
-def _mask_rank(item: Value) -> int:
-    return item.dim if _is_mask(item) else 1
+def _masked(call: Call, looked: Axes, mask: Value, count: int) -> Axes:
+    """With one value for all places, only the mask decides; with several, their order does too."""
+    call.broadcast(looked, mask.axes)
+    if count == 1:
+        return (UNIT,)
+    call.pin_all(mask)
+    return (call.pinned(count, "opaque"),)
 
 
-def _is_mask(item: Value) -> bool:
-    return item.mask
-
-
-def _places(call: Call, x: Value, item: Value, dim: int) -> Axes:
-    if not _is_mask(item):
-        look_into(call, x.axes[dim], item)
-        return item.axes
-    for d in range(item.dim):
-        call.couple(x.axes[dim + d], item.axes[d])
-        call.pin(x.axes[dim + d], "opaque")
-    free = [size for size in call.shape if size not in x.shape] or [call.shape[0]]
-    return (call.pinned(free[0], "opaque"),)
-
-
-@propagates(aten.index_put, aten.index_put_, aten._index_put_impl_, aten._unsafe_index_put)
-def index_put(call: Call) -> Outputs:
-    """`self[indices] = values`."""
-    x, values = call["self"], call["values"]
-    target = [*x.axes]
-    dim = 0
-    for item in call["indices"]:
-        if item is None:
-            dim += 1
-            continue
-        for d in range(dim, dim + _mask_rank(item)):
-            call.pin(target[d], "opaque")
-        dim += _mask_rank(item)
-    for value in (values,):
-        for axis in value.axes:
-            if axis.size > 1 and not any(axis.size == own.size for own in target):
-                call.pin(axis, "opaque")
-    _couple_written(call, x, values)
-    return tuple(x.axes)
-
-
-def _couple_written(call: Call, x: Value, values: Value) -> None:
-    """Trailing dims of what is written are those of the target, as far as their sizes agree."""
-    for own, axis in zip(reversed(x.axes), reversed(values.axes), strict=False):
-        if own.size == axis.size:
-            call.unify(own, axis)
-        elif axis.size != 1:
-            call.pin(own, "opaque")
-            call.pin(axis, "opaque")
+# -- one index tensor along one dim
 
 
 @propagates(aten.index_select)
 def index_select(call: Call) -> Outputs:
     """One index tensor along one dim."""
-    x, dim = call["self"], call["dim"]
-    look_into(call, x.axes[dim], call["index"])
-    axes = list(x.axes)
-    axes[dim] = call["index"].axes[0] if call["index"].dim else axes[dim]
-    return tuple(axes)
-
-
-def _aligned(call: Call, x: Value, other: Value, dim: int) -> None:
-    """Dims of a gather or scatter operand other than `dim` run along those of `x`."""
-    for d, (own, axis) in enumerate(zip(x.axes, other.axes, strict=True)):
-        if d != dim % max(x.dim, 1) and not (own.size == axis.size == 1):
-            call.couple(own, axis)
+    x, dim, places = call["self"], call["dim"], call["index"]
+    if not x.dim:
+        return ()
+    look_into(call, x.axes[dim], places)
+    return with_axis(x, dim, places.axes[0] if places.dim else UNIT)
 
 
 @propagates(aten.gather)
 def gather(call: Call) -> Outputs:
     """`out[i][j] = self[index[i][j]][j]`."""
     x, dim, places = call["self"], call["dim"], call["index"]
-    if x.dim:
+    if x.dim and places.dim:
         look_into(call, x.axes[dim], places)
-        _aligned(call, x, places, dim)
-    return tuple(places.axes)
+        _align(call, x, places, dim)
+    else:
+        call.pin_all(x)
+    return places.axes
+
+
+def _align(call: Call, x: Value, other: Value, dim: int) -> None:
+    """Dims of a gather or scatter operand other than `dim` run along those of `x`, from their start."""
+    for d, (own, axis) in enumerate(zip(x.axes, other.axes, strict=True)):
+        if d != dim % x.dim:
+            length = min(own.size, axis.size)
+            call.unify(call.span(own, 0, length), call.span(axis, 0, length))
 
 
 @propagates(aten.take_along_dim)
@@ -146,62 +161,69 @@ def take_along_dim(call: Call) -> Outputs:
     """As gather, dims broadcast."""
     x, dim, places = call["self"], call["dim"], call["indices"]
     if dim is None:
-        for axis in x.axes:
-            call.pin(axis, "opaque")
-        return tuple(places.axes)
+        call.pin_all(x)
+        return places.axes
     look_into(call, x.axes[dim], places)
-    dim %= x.dim
-    other = [axis for d, axis in enumerate(x.axes) if d != dim]
-    axes = list(call.broadcast(other, [axis for d, axis in enumerate(places.axes) if d != dim]))
-    axes.insert(dim, places.axes[dim])
+    axes = list(call.broadcast(with_axis(x, dim, UNIT), with_axis(places, dim, UNIT)))
+    axes[dim] = places.axes[dim]
     return tuple(axes)
 
 
-@propagates(aten.scatter, aten.scatter_, aten.scatter_add, aten.scatter_add_, aten.scatter_reduce, aten.scatter_reduce_)
+@propagates(aten.scatter, aten.scatter_add, aten.scatter_reduce)
 def scatter(call: Call) -> Outputs:
     """`self[index[i][j]][j] = src[i][j]`."""
     x, dim = call["self"], call["dim"]
-    for value in (call["index"], call.get("src")):
-        if isinstance(value, Value) and x.dim:
-            _aligned(call, x, value, dim)
-            call.pin(value.axes[dim], "opaque")
-    if x.dim:
-        call.pin(x.axes[dim], "opaque")
-    return tuple(x.axes)
+    written = [value for value in (call["index"], call.get("src")) if isinstance(value, Value)]
+    if not all(value.dim == x.dim > 0 for value in written):
+        call.pin_all(x, *written)
+        return x.axes
+    for value in written:
+        _align(call, x, value, dim)
+    for value in (x, *written):
+        call.pin(value.axes[dim], "opaque")
+    return x.axes
+
+
+@propagates(aten.index_add, aten.index_copy, aten.index_fill, aten.index_reduce)
+def index_write(call: Call) -> Outputs:
+    """Slices of one dim are written at computed places."""
+    x, dim, source = call["self"], call["dim"], call.get("source")
+    call.pin_all(call["index"])
+    if not x.dim or (source is not None and source.dim != x.dim):
+        call.pin_all(*call.tensors)
+        return x.axes
+    call.pin(x.axes[dim], "opaque")
+    if source is not None:
+        _align(call, x, source, dim)
+        call.pin(source.axes[dim], "opaque")
+    return x.axes
+
+
+@propagates(aten.take)
+def take(call: Call) -> Outputs:
+    """Places in the flattened tensor."""
+    call.pin_all(call["self"])
+    return call["index"].axes
+
+
+# -- sizes or places that follow from values
 
 
 @propagates(
-    aten.index_add, aten.index_add_, aten.index_copy, aten.index_copy_, aten.index_fill, aten.index_fill_,
-    aten.index_reduce,
+    aten.nonzero, aten.nonzero_static, aten.unique_dim, aten._unique, aten._unique2, aten.unique_consecutive,
+    aten.unique_dim_consecutive, aten.masked_select, aten.repeat_interleave.Tensor, aten.where.default,
 )  # fmt: skip
-def index_write(call: Call) -> Outputs:
-    """Slices of one dim are written at computed places."""
-    x, dim = call["self"], call["dim"]
-    source = call.get("source")
-    call.pin(x.axes[dim], "opaque")
-    if isinstance(source, Value) and source.dim == x.dim:
-        _aligned(call, x, source, dim)
-        call.pin(source.axes[dim], "opaque")
-    return tuple(x.axes)
-
-
-@propagates(aten.nonzero, aten.unique_dim, aten._unique2, aten.unique_consecutive, aten.masked_select, aten.take)
 def data_dependent(call: Call) -> Outputs:
-    """Sizes or places follow from values: nothing is followed through."""
-    for value in call.tensors:
-        for axis in value.axes:
-            call.pin(axis, "opaque")
-    results = [call.pinned_axes(shape) for shape in call.shapes]
-    return results if len(results) > 1 else results[0]
+    """Nothing is followed through."""
+    call.pin_all(*call.tensors)
+    return [call.pinned_axes(shape) for shape in call.shapes]
 
 
-@propagates(aten.masked_scatter, aten.masked_scatter_, aten.put, aten.put_)
-def masked_scatter(call: Call) -> Outputs:
+@propagates(aten.masked_scatter, aten.put)
+def running_write(call: Call) -> Outputs:
     """Elements are written in running order."""
-    for value in call.tensors:
-        for axis in value.axes:
-            call.pin(axis, "opaque")
-    return tuple(call["self"].axes)
+    call.pin_all(*call.tensors)
+    return call["self"].axes
 
 
 @propagates(aten.one_hot)
@@ -212,21 +234,20 @@ def one_hot(call: Call) -> Outputs:
 
 @propagates(aten.bucketize, aten.searchsorted)
 def search(call: Call) -> Outputs:
-    """Places in a sorted axis; the result looks like the values searched for."""
-    boundaries = call.get("boundaries") or call.get("sorted_sequence")
-    if isinstance(boundaries, Value):
-        for axis in boundaries.axes:
-            call.pin(axis, "opaque")
-    return tuple(call["self"].axes)
+    """Places in a sorted last axis, in one of many sequences or in the only one."""
+    wanted, (sequence, *order) = call["self"], (v for v in call.tensors if v is not call["self"])
+    for value in (sequence, *order):
+        call.pin(value.axes[-1], "opaque")
+        call.broadcast(sequence.axes[:-1], value.axes[:-1])
+    if not isinstance(wanted, Value):
+        return ()
+    if sequence.dim > 1:
+        call.broadcast(sequence.axes[:-1], wanted.axes[:-1])
+    return wanted.axes
 
 
 @propagates(aten.isin)
 def isin(call: Call) -> Outputs:
-    """The result looks like the elements."""
-    elements, others = call.tensors[0], call.tensors[1:]
-    for value in others:
-        for axis in value.axes:
-            call.pin(axis, "opaque")
-    return tuple(elements.axes)
-
-
+    """Whether each element is among others, in whatever order these stand."""
+    elements = call.get("elements")
+    return elements.axes if elements is not None else ()

@@ -100,5 +100,5 @@ def _padded(call: Call, axis: Axis, before: int, after: int, constant: bool) -> 
     if not constant or call.solver.is_pinned(axis):
         call.pin(axis, "position")
         return call.pinned(size, "position")
-    axis = call.span(axis, max(0, -before), axis.size + min(0, after))
-    return concat(*(call.fresh(before) for _ in range(before > 0)), axis, *(call.fresh(after) for _ in range(after > 0)))
+    kept = call.span(axis, max(0, -before), axis.size + min(0, after))
+    return concat(call.fresh(max(0, before)), kept, call.fresh(max(0, after)))

@@ -77,8 +77,8 @@ def trace(call: Call) -> Outputs:
 
 def embedded(call: Call, axis: Axis, offset: int) -> tuple[Axis, Axis]:
     """Rows and columns of a matrix of zeros that has `axis` as a diagonal."""
-    zeros = [call.fresh(abs(offset)) for _ in range(offset != 0)]
-    after, before = concat(axis, *zeros), concat(*zeros, axis)
+    zeros = call.fresh(abs(offset))
+    after, before = concat(axis, zeros), concat(zeros, axis)
     return (after, before) if offset > 0 else (before, after)
 
 

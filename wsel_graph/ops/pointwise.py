@@ -14,10 +14,10 @@ aten = torch.ops.aten
 
 # Elementwise operators that lack `torch.Tag.pointwise`.
 UNTAGGED = (
-    aten.hardswish, aten.hardsigmoid, aten.hardtanh, aten.celu, aten.selu, aten.relu6, aten.rrelu_with_noise,
-    aten._prelu_kernel, aten.log_sigmoid_forward, aten.masked_fill, aten.where, aten.isclose, aten.allclose,
-    aten.polar, aten.complex, aten.real, aten.imag, aten.positive, aten.true_divide, aten.__and__, aten.__or__,
-    aten.__iand__, aten.__ior__, aten.dropout, aten.native_dropout, aten.alpha_dropout, aten.feature_dropout,
+    aten.hardswish, aten.hardsigmoid, aten.hardtanh, aten.celu, aten.rrelu_with_noise, aten._prelu_kernel,
+    aten.log_sigmoid_forward, aten.masked_fill, aten.where, aten.isclose, aten.polar, aten.complex, aten.real,
+    aten.imag, aten.true_divide, aten.__and__, aten.__or__, aten.__iand__, aten.__ior__, aten.dropout,
+    aten.native_dropout, aten.alpha_dropout, aten.feature_dropout,
 )  # fmt: skip
 
 # Copies and conversions: every element stays in its place. `copy_` and `fill_` broadcast what they write.

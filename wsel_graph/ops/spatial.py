@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from wsel_graph.ops.call import Call, Outputs, Value
+from wsel_graph.ops.call import Call, Outputs, Value, product
 from wsel_graph.ops.registry import propagates
+from wsel_graph.ops.views import with_axis
 
 aten = torch.ops.aten
-
-
-def keep_leading(call: Call, x: Value, count: int) -> Outputs:
-    """The last `count` dims are spatial: pinned before and after."""
-    for axis in x.axes[x.dim - count :]:
-        call.pin(axis, "position")
-    return [(*x.axes[: x.dim - count], *call.pinned_axes(shape[x.dim - count :], "position")) for shape in call.shapes]
-
-
-def _single(outputs: Outputs) -> Outputs:
-    return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
 
 
 SPATIAL = {
@@ -31,8 +21,8 @@ SPATIAL = {
         aten.avg_pool2d, aten.max_pool2d, aten.max_pool2d_with_indices, aten.adaptive_avg_pool2d,
         aten._adaptive_avg_pool2d, aten.adaptive_max_pool2d, aten.upsample_nearest2d, aten.upsample_bilinear2d,
         aten.upsample_bicubic2d, aten._upsample_nearest_exact2d, aten._upsample_bilinear2d_aa,
-        aten._upsample_bicubic2d_aa, aten.reflection_pad2d, aten.replication_pad2d, aten.mkldnn_max_pool2d,
-        aten.fractional_max_pool2d, aten.max_unpool2d,
+        aten._upsample_bicubic2d_aa, aten._upsample_lanczos2d_aa, aten.reflection_pad2d, aten.replication_pad2d,
+        aten.mkldnn_max_pool2d,
     ),
     3: (
         aten.avg_pool3d, aten.max_pool3d, aten.max_pool3d_with_indices, aten.adaptive_avg_pool3d,
@@ -47,7 +37,33 @@ _COUNT = {op._qualified_op_name: count for count, ops in SPATIAL.items() for op 
 @propagates(*(op for ops in SPATIAL.values() for op in ops))
 def spatial(call: Call) -> Outputs:
     """Pooling, resampling and padding along the last dims."""
-    return _single(keep_leading(call, call.tensors[0], _COUNT[str(call.op._schema.name)]))
+    return keep_leading(call, call.tensors[0], _COUNT[str(call.op._schema.name)])
+
+
+def keep_leading(call: Call, x: Value, count: int) -> Outputs:
+    """The last `count` dims are spatial: pinned before and after."""
+    leading = x.dim - count
+    for axis in x.axes[leading:]:
+        call.pin(axis, "position")
+    return [(*x.axes[:leading], *call.pinned_axes(shape[leading:], "position")) for shape in call.shapes]
+
+
+@propagates(aten.max_unpool2d, aten.max_unpool3d)
+def max_unpool(call: Call) -> Outputs:
+    """Values go back to the places that a pooling reported."""
+    x = call["self"]
+    call.broadcast(x.axes, call["indices"].axes)
+    return keep_leading(call, x, len(call["output_size"]))
+
+
+@propagates(aten.fractional_max_pool2d, aten.fractional_max_pool3d)
+def fractional_max_pool(call: Call) -> Outputs:
+    """Pooling in windows placed at random, `n c k` of them."""
+    x, samples = call["self"], call["random_samples"]
+    count = len(call["output_size"])
+    call.pin(samples.axes[-1], "position")
+    call.broadcast(x.axes[: x.dim - count], samples.axes[:-1])
+    return keep_leading(call, x, count)
 
 
 @propagates(aten.grid_sampler, aten.grid_sampler_2d, aten.grid_sampler_3d)
@@ -56,6 +72,7 @@ def grid_sample(call: Call) -> Outputs:
     x, grid = call["input"], call["grid"]
     for axis in (*x.axes[2:], grid.axes[-1]):
         call.pin(axis, "position")
+    call.unify(x.axes[0], grid.axes[0])
     return (x.axes[0], x.axes[1], *grid.axes[1:-1])
 
 
@@ -68,20 +85,52 @@ def affine_grid(call: Call) -> Outputs:
     return (theta.axes[0], *call.pinned_axes(call.shape[1:], "position"))
 
 
+# -- space and channels
+
+
+@propagates(aten.pixel_shuffle)
+def pixel_shuffle(call: Call) -> Outputs:
+    """`(c r r) h w -> c (h r) (w r)`."""
+    x, factor = call["self"], call["upscale_factor"]
+    channels, place = call.split(x.axes[-3], factor * factor)
+    for axis in (place, *x.axes[-2:]):
+        call.pin(axis, "position")
+    return (*x.axes[:-3], channels, *call.pinned_axes(call.shape[-2:], "position"))
+
+
+@propagates(aten.pixel_unshuffle)
+def pixel_unshuffle(call: Call) -> Outputs:
+    """`c (h r) (w r) -> (c r r) h w`."""
+    x, factor = call["self"], call["downscale_factor"]
+    for axis in x.axes[-2:]:
+        call.pin(axis, "position")
+    channels = product(x.axes[-3], call.pinned(factor * factor, "position"))
+    return (*x.axes[:-3], channels, *call.pinned_axes(call.shape[-2:], "position"))
+
+
+@propagates(aten.channel_shuffle, aten.native_channel_shuffle)
+def channel_shuffle(call: Call) -> Outputs:
+    """`n (g c) ... -> n (c g) ...`."""
+    x = call["self"]
+    groups, inner = call.split(x.axes[1], x.axes[1].size // call["groups"])
+    return with_axis(x, 1, product(inner, groups))
+
+
+# -- regions
+
+
 @propagates("torchvision::roi_align", "torchvision::roi_pool")
 def region_pool(call: Call) -> Outputs:
-    """`n c h w, k 5 -> k c h' w'`."""
+    """`n c h w, k 5 -> k c h' w'`; the first of 5 numbers names the sample."""
     x, regions = call["input"], call["rois"]
     for axis in (x.axes[0], *x.axes[2:], regions.axes[1]):
         call.pin(axis, "position")
-    axes = (regions.axes[0], x.axes[1], *call.pinned_axes(call.shapes[0][2:], "position"))
-    return axes if len(call.shapes) == 1 else [axes, axes]
+    axes = (regions.axes[0], x.axes[1], *call.pinned_axes(call.shape[2:], "position"))
+    return [axes] * len(call.shapes)
 
 
 @propagates("torchvision::nms")
 def non_maximum_suppression(call: Call) -> Outputs:
     """The indices of the boxes that stay."""
-    for value in call.tensors:
-        for axis in value.axes:
-            call.pin(axis, "opaque")
+    call.pin_all(*call.tensors)
     return call.pinned_axes(call.shape)

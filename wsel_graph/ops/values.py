@@ -19,7 +19,7 @@ def read_scalar(call: Call) -> Outputs:
     return []
 
 
-@propagates(aten.equal, aten._assert_tensor_metadata)
+@propagates(aten.equal, aten.allclose, aten._assert_tensor_metadata)
 def compare_whole(call: Call) -> Outputs:
     """The answer is the same for any order that both operands share."""
     call.broadcast(*(value.axes for value in call.tensors))
@@ -29,7 +29,5 @@ def compare_whole(call: Call) -> Outputs:
 @propagates("wsel_graph::leaves_torch")
 def leaves_torch(call: Call) -> Outputs:
     """Python reads the values: what it does with them is out of sight, so every axis is taken whole."""
-    for value in call.tensors:
-        for axis in value.axes:
-            call.pin(axis, "opaque")
+    call.pin_all(*call.tensors)
     return []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from wsel_graph.axes import fixed
@@ -46,8 +48,15 @@ def view_as_real(call: Call) -> Outputs:
 
 @propagates(aten.as_strided)
 def as_strided(call: Call) -> Outputs:
-    """Reads the storage, whose layout a rule does not see: nothing is followed."""
-    call.pin_all(call["self"])
+    """A row-major reading of all elements of a row-major tensor is a reshape; anything else is not followed.
+
+    PyTorch itself restrides pooled channels-last activations this way.
+    """
+    x, size, stride = call["self"], call["size"], call["stride"]
+    row_major = all(stride[i] == math.prod(size[i + 1 :]) for i in range(len(size)) if size[i] != 1)
+    if x.contiguous and row_major and math.prod(size) == math.prod(x.shape) and not call["storage_offset"]:
+        return tuple(call.solver.reshape(x.axes, size))
+    call.pin_all(x)
     return call.pinned_axes(call.shape)
 
 

@@ -1,0 +1,1 @@
+"""Element methods and the plan builder."""

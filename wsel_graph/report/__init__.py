@@ -1,0 +1,1 @@
+"""Plans and groups as text and tables."""

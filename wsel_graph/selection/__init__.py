@@ -1,0 +1,1 @@
+"""Selection rules: what the user wants, in YAML."""

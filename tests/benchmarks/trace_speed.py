@@ -1,0 +1,144 @@
+"""Time `wsel_graph.trace`, against torch-pruning on timm models and against depth on a plain transformer.
+
+    python -m tests.benchmarks.trace_speed [--repeats 9] [--blocks 10 100 300 1000] [--part models|depth]
+
+Both sides of the first table run in this process, in turns, so a noisy machine disturbs them alike. What is timed is
+everything the caller waits for: `trace` gives the coupled groups, `build_dependency` the dependency graph.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import wsel_graph as ws
+from tests.zoo.torchvision_stub import install
+
+MODELS = (
+    "vit_small_patch16_224", "convnext_tiny", "swin_tiny_patch4_window7_224", "resnet50", "mixer_b16_224",
+    "efficientnet_b0",
+)  # fmt: skip
+
+TARGET_RATIO = 1 / 5
+"""Largest accepted share of torch-pruning's time."""
+
+TARGET_GROWTH = 1.1
+"""Largest accepted growth of the time per block between any depth and a deeper one."""
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block with a fused qkv projection."""
+
+    def __init__(self, embed: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(embed), nn.LayerNorm(embed)
+        self.qkv, self.out = nn.Linear(embed, 3 * embed), nn.Linear(embed, embed)
+        self.up, self.down = nn.Linear(embed, 4 * embed), nn.Linear(4 * embed, embed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, embed = x.shape
+        qkv = self.qkv(self.norm1(x)).reshape(batch, tokens, 3, self.heads, embed // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        attended = F.scaled_dot_product_attention(query, key, value)
+        x = x + self.out(attended.transpose(1, 2).reshape(batch, tokens, embed))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
+class Transformer(nn.Module):
+    """Features of size 16 in, 10 labels out."""
+
+    def __init__(self, blocks: int, embed: int = 64, heads: int = 4) -> None:
+        super().__init__()
+        self.stem = nn.Linear(16, embed)
+        self.blocks = nn.Sequential(*(Block(embed, heads) for _ in range(blocks)))
+        self.norm, self.head = nn.LayerNorm(embed), nn.Linear(embed, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.blocks(self.stem(x))).mean(1))
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Wall time of one call; garbage of earlier calls is collected before."""
+    gc.collect()
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def in_turns(actions: list[Callable[[], object]], repeats: int) -> list[list[float]]:
+    """Seconds of each action in each round, after one round that is not counted."""
+    rounds = [[seconds(action) for action in actions] for _ in range(repeats + 1)]
+    return [list(times) for times in zip(*rounds[1:], strict=True)]
+
+
+def compare_models(repeats: int) -> None:
+    """Print one row per model: both medians and their ratio."""
+    install()
+    import timm
+    import torch_pruning
+
+    print(f"torch {torch.__version__}, timm {timm.__version__}, torch-pruning {torch_pruning.__version__}")
+    print(f"batch 1, 224 x 224, median of {repeats} interleaved runs\n")
+    print("| model | parameters | wsel_graph.trace, s | torch-pruning, s | ratio | below 1/5 |")
+    print("|---|--:|--:|--:|--:|---|")
+    x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    for name in MODELS:
+        model = timm.create_model(name).eval()
+
+        def ours(model: nn.Module = model) -> object:
+            return ws.trace(model, x)
+
+        def theirs(model: nn.Module = model) -> object:
+            return torch_pruning.DependencyGraph().build_dependency(model, example_inputs=x)
+
+        mine, other = map(statistics.median, in_turns([ours, theirs], repeats))
+        millions = sum(p.numel() for p in model.parameters()) / 1e6
+        verdict = "yes" if mine < TARGET_RATIO * other else "NO"
+        print(f"| {name} | {millions:.1f} M | {mine:.3f} | {other:.3f} | {mine / other:.3f} | {verdict} |", flush=True)
+
+
+def scale_depth(depths: list[int], repeats: int) -> None:
+    """Print one row per depth: the median time, and its growth against the first depth of at least 100 blocks."""
+    models = []
+    for depth in depths:
+        with torch.device("meta"):
+            models.append(Transformer(depth))
+    x = torch.randn(1, 8, 16, generator=torch.Generator().manual_seed(0))
+    actions = [lambda model=model: ws.trace(model, x) for model in models]
+    medians = dict(zip(depths, map(statistics.median, in_turns(actions, repeats)), strict=True))
+    base = min((depth for depth in depths if depth >= 100), default=depths[0])
+    print(f"\npre-norm transformer on the meta device, median of {repeats} interleaved runs\n")
+    print(f"| blocks | trace, s | ms per block | of {base} blocks' time | limit | within |")
+    print("|--:|--:|--:|--:|--:|---|")
+    for depth, median in medians.items():
+        growth, limit = median / medians[base], TARGET_GROWTH * depth / base
+        verdict = "-" if depth <= base else "yes" if growth <= limit else "NO"
+        print(f"| {depth} | {median:.3f} | {1000 * median / depth:.2f} | {growth:.2f} | {limit:.1f} | {verdict} |")
+
+
+def main() -> None:
+    """Print the tables asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--blocks", type=int, nargs="*", default=[10, 100, 300, 1000])
+    parser.add_argument("--part", choices=("models", "depth"), help="only one of the tables")
+    options = parser.parse_args()
+    print(f"{datetime.date.today()}, Python {platform.python_version()}, {torch.get_num_threads()} CPU threads")
+    if options.part != "depth":
+        compare_models(options.repeats)
+    if options.part != "models":
+        scale_depth(options.blocks, max(5, options.repeats // 2))
+
+
+if __name__ == "__main__":
+    main()
