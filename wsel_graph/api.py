@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch import nn
 
 from wsel_graph.apply.memory import apply_plan
 from wsel_graph.coupling.graph import ModelGraph, trace
-from wsel_graph.errors import PlanError
+from wsel_graph.errors import PlanError, WselError
 from wsel_graph.plan import Plan
 from wsel_graph.planner.builder import build_plan
 from wsel_graph.planner.elements import ElementFunction, Elements, Method
@@ -77,8 +79,7 @@ def plan(
     Raises:
         WselError: If a model cannot be traced or the two do not fit; the text says where and what to do.
     """
-    if student is teacher:
-        raise PlanError("student and teacher are the same object: nothing can be initialised from itself")
+    _refuse_same(student, teacher)
     wish = rules if isinstance(rules, RuleFile) else load_rules(rules)
     elements = Elements(
         method=wish.elements.method if method is None else method,
@@ -87,13 +88,35 @@ def plan(
         overrides=dict(overrides or {}),
         seed=seed,
     )
-    ours = _as_graph(student, example_inputs)
-    theirs = _as_graph(teacher, example_inputs if teacher_inputs is None else teacher_inputs)
+    ours = _as_graph("student", student, example_inputs)
+    theirs = _as_graph("teacher", teacher, example_inputs if teacher_inputs is None else teacher_inputs)
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
+    _refuse_unknown(ours, keep)
     return build_plan(ours, theirs, elements, (*wish.components.keep, *keep))
 
 
-def _as_graph(model: Model, example_inputs: Any) -> ModelGraph:
-    return model if isinstance(model, ModelGraph) else trace(model, example_inputs)
+def _as_graph(side: str, model: Model, example_inputs: Any) -> ModelGraph:
+    if isinstance(model, ModelGraph):
+        return model
+    try:
+        return trace(model, example_inputs)
+    except WselError as error:
+        raise type(error)(f"{side}: {error}") from error
+
+
+def _refuse_same(student: object, teacher: object) -> None:
+    if student is teacher:
+        raise PlanError("student and teacher are the same object: nothing can be initialised from itself")
+
+
+def _refuse_unknown(student: ModelGraph, keep: Iterable[str]) -> None:
+    """A pattern that the user wrote for this student must match something; one from a rule file need not."""
+    names = [name for state in student.captured.states for name in state.names]
+    for pattern in keep:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.4)
+            hint = f"; near: {near[0]}" if near else ""
+            raise PlanError(f"keep: no student tensor matches {pattern!r}{hint}")
 
 
 def apply(plan: Plan, student: nn.Module, teacher: nn.Module | Mapping[str, torch.Tensor]) -> None:
@@ -126,30 +149,18 @@ def initialize(student: nn.Module, teacher: nn.Module, example_inputs: Any, **op
     >>> result.coverage
     1.0
     """
-    _refuse_shared(student, teacher)
-    ours = trace(student, example_inputs)
-    made = plan(ours, _as_graph(teacher, _teacher_inputs(example_inputs, options)), **options)
-    apply_plan(made, student, teacher)
-    return summarize(made, ours)
-
-
-def _teacher_inputs(example_inputs: Any, options: dict[str, Any]) -> Any:
+    _refuse_same(student, teacher)
     special = options.pop("teacher_inputs", None)
-    return example_inputs if special is None else special
+    ours = _as_graph("student", student, example_inputs)
+    theirs = _as_graph("teacher", teacher, example_inputs if special is None else special)
+    made = plan(ours, theirs, **options)
+    apply_plan(made, student, teacher)
+    return summarize(made, ours, theirs)
 
 
-def _refuse_shared(student: nn.Module, teacher: nn.Module) -> None:
-    if student is teacher:
-        raise PlanError("student and teacher are the same object: nothing can be initialised from itself")
-    shared = {id(p) for p in teacher.parameters()} & {id(p) for p in student.parameters()}
-    if shared:
-        name = next(name for name, p in student.named_parameters() if id(p) in shared)
-        raise PlanError(f"student and teacher share the parameter {name}: writing to one would change the other")
-
-
-def summarize(made: Plan, student: ModelGraph) -> InitResult:
+def summarize(made: Plan, student: ModelGraph, teacher: ModelGraph) -> InitResult:
     """Coverage of a plan, counted in parameter elements."""
     sizes = {state.name: state.tensor.numel() for state in student.captured.states if state.kind == "parameter"}
     done = sum(sizes[copy.student] for copy in made.copies if copy.parameter)
     total = sum(sizes.values())
-    return InitResult(made, done / max(1, total), done, total, tuple(student.unknown_ops))
+    return InitResult(made, done / max(1, total), done, total, tuple({**student.unknown_ops, **teacher.unknown_ops}))

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,9 +22,12 @@ import torch
 from torch import nn
 
 from wsel_graph.coupling.graph import trace
-from wsel_graph.coupling.verify import verify
+from wsel_graph.coupling.verify import Certificate, verify
 from wsel_graph.errors import ExampleInputsError, WselError
 from wsel_graph.report.text import groups_table, render
+
+_HUBS = {"timm": ("timm", "create_model"), "torchvision": ("torchvision.models", "get_model")}
+"""Packages whose models can be named: the module and its function from a name to a model."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except WselError as error:
-        print(f"refused: {error}", file=sys.stderr)
+        print("\n".join([f"refused: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
         return 1
 
 
@@ -60,10 +65,18 @@ def _verify(options: argparse.Namespace) -> int:
     graph = trace(model, inputs)
     certificate = verify(model, inputs, seed=options.seed, graph=graph)
     if options.json:
-        print(json.dumps(dataclasses.asdict(certificate)))
+        print(_json(certificate))
     else:
         print(render(*([groups_table(graph.groups)] if options.groups else []), str(certificate)))
     return 0 if certificate.ok else 1
+
+
+def _json(certificate: Certificate) -> str:
+    """The fields as JSON, which has no infinity: an error that is not finite becomes null."""
+    fields = dataclasses.asdict(certificate)
+    if not math.isfinite(certificate.max_error):
+        fields["max_error"] = None
+    return json.dumps(fields)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -80,17 +93,20 @@ def load_model(spec: str, arguments: dict[str, Any]) -> nn.Module:
         ExampleInputsError: If the name cannot be resolved to a callable that gives an `nn.Module`.
     """
     source, _, name = spec.rpartition(":")
-    model = _callable(source, name, spec)(**arguments)
+    build = _callable(source, name, spec)
+    try:
+        model = build(**arguments)
+    except Exception as error:
+        raise ExampleInputsError(f"{spec} raised {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise ExampleInputsError(f"{spec} gave a {type(model).__name__}, not an nn.Module")
     return model.eval()
 
 
 def _callable(source: str, name: str, spec: str) -> Callable[..., Any]:
-    if source == "timm":
-        return lambda **kwargs: importlib.import_module("timm").create_model(name, **kwargs)
-    if source == "torchvision":
-        return lambda **kwargs: importlib.import_module("torchvision.models").get_model(name, **kwargs)
+    if source in _HUBS:
+        package, function = _HUBS[source]
+        return functools.partial(getattr(_module(package), function), name)
     if not source:
         raise ExampleInputsError(f"{spec!r} names no module: write package.module:callable or file.py:callable")
     module = _module(source)
@@ -104,14 +120,17 @@ def _module(source: str) -> ModuleType:
         try:
             return importlib.import_module(source)
         except ModuleNotFoundError as error:
-            raise ExampleInputsError(f"there is no module {source}: {error}") from None
+            raise ExampleInputsError(f"{source} cannot be imported: {error}") from None
     if not Path(source).is_file():
         raise ExampleInputsError(f"there is no file {source}")
     found = importlib.util.spec_from_file_location(Path(source).stem, source)
     if found is None or found.loader is None:
         raise ExampleInputsError(f"{source} cannot be imported")
     module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:
+        raise ExampleInputsError(f"{source} raised {type(error).__name__}: {error}") from error
     return module
 
 
@@ -129,9 +148,12 @@ def parse_inputs(items: Sequence[str]) -> Any:
     >>> parse_inputs(["2x3"])[0].shape, parse_inputs(["ids=1x4:int64"])["ids"].dtype
     (torch.Size([2, 3]), torch.int64)
     """
-    named = [item.partition("=") if "=" in item else ("", "", item) for item in items]
-    tensors = {name or str(i): _tensor(text) for i, (name, _, text) in enumerate(named)}
-    return tensors if any(name for name, _, _ in named) else tuple(tensors.values())
+    named = dict(item.split("=", 1) for item in items if "=" in item)
+    if named and len(named) < len(items):
+        raise ExampleInputsError("give every input a name of its own (NAME=SHAPE), or none of them")
+    if named:
+        return {name: _tensor(text) for name, text in named.items()}
+    return tuple(_tensor(item) for item in items)
 
 
 def _tensor(text: str) -> torch.Tensor:

@@ -128,7 +128,7 @@ class TestRealNetwork:
 def told() -> tuple[run.Outcome, str]:
     """The numbers and the printed text of a demo without training worth the name."""
     text = io.StringIO()
-    outcome = run.pitch_demo(steps=2, console=Console(file=text, width=100))
+    outcome = run.pitch_demo(steps=2, width=128, console=Console(file=text, width=100))
     return outcome, text.getvalue()
 
 

@@ -63,6 +63,8 @@ class Followed:
     operands: tuple[tuple[Tensor, Axes], ...]
     results: tuple[Axes, ...]
     solver: AxisSolver
+    values: list[Any]  # what the operator returned
+    left: Mapping[str, Any]  # the arguments as the operator left them
 
     @property
     def axes(self) -> list[Axis]:
@@ -92,16 +94,21 @@ def _arguments(call: Case) -> dict[str, Any]:
 
 
 def _run(op: Any, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Results, and the arguments as the operator left them."""
+    """Results (none for an operator that gives a plain number), and the arguments as the operator left them."""
     own = pytree.tree_map_only(Tensor, torch.clone, dict(arguments))
     torch.default_generator.manual_seed(0)
     positional = [own[a.name] for a in op._schema.arguments if not a.kwarg_only]
     named = {a.name: own[a.name] for a in op._schema.arguments if a.kwarg_only}
     result = op(*positional, **named)
-    return list(result) if isinstance(result, (list, tuple)) else [result], own
+    if isinstance(result, Tensor):
+        return [result], own
+    return list(result) if isinstance(result, (list, tuple)) else [], own
 
 
 def _written(op: Any, arguments: Mapping[str, Any]) -> list[str]:
+    """Arguments whose elements the operator changes; one that only changes the shape returns the argument."""
+    if torch.Tag.inplace_view in op.tags:
+        return []
     return [
         a.name
         for a in op._schema.arguments
@@ -123,14 +130,14 @@ def follow(call: Case, *, rule: PropagationRule | None = None, first_only: bool 
     """
     solver = AxisSolver(node="call")
     arguments = _arguments(call)
-    results = [r for r in _run(call.op, arguments)[0] if r is None or isinstance(r, Tensor)]
+    values, left = _run(call.op, arguments)
     tensors = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Tensor)]
     fresh = [tuple(solver.fresh(size) for size in tensor.shape) for tensor in tensors]
     if entangle:
         _entangle(solver, [axis for axes in fresh for axis in axes], random.Random(entangle))
     own = {id(tensor): axes for tensor, axes in zip(tensors, fresh, strict=True)}
     shown = {name: _as_values(value, own) for name, value in arguments.items()}
-    shapes = tuple(() if r is None else tuple(r.shape) for r in results)
+    shapes = tuple(tuple(value.shape) if isinstance(value, Tensor) else () for value in values)
     used: Callable[[int], bool] = (lambda i: i == 0) if first_only else (lambda i: True)
     outputs = (rule or rule_of(call.op))(Call(call.op, shown, shapes, used, solver, [], []))
     several = _several(outputs, shapes)
@@ -138,14 +145,17 @@ def follow(call: Case, *, rule: PropagationRule | None = None, first_only: bool 
         tuple((t, tuple(map(solver.resolve, axes))) for t, axes in zip(tensors, fresh, strict=True)),
         tuple(tuple(map(solver.resolve, axes)) for axes in several),
         solver,
+        values,
+        left,
     )
 
 
 def _as_values(value: Any, own: Mapping[int, Axes]) -> Any:
     if isinstance(value, Tensor):
-        filled = bool((value == value.flatten()[:1]).all())
+        filled = value.numel() == 0 or bool((value == value.flatten()[0]).all())
         mask = value.dtype in (torch.bool, torch.uint8)
-        return Value(own[id(value)], tuple(value.shape), constant=False, state=False, mask=mask, filled=filled)
+        flags = {"constant": False, "state": False, "mask": mask, "filled": filled, "contiguous": value.is_contiguous()}
+        return Value(own[id(value)], tuple(value.shape), **flags)
     if isinstance(value, (list, tuple)):
         return [_as_values(item, own) for item in value]
     return value
@@ -194,17 +204,12 @@ def check(call: Case, *, rule: PropagationRule | None = None, first_only: bool =
     arguments = _arguments(call)
     own = {id(tensor): axes for tensor, axes in said.operands}
     moved = pytree.tree_map_only(Tensor, lambda t: permute(t, own[id(t)], orders), arguments)
-    before, before_arguments = _run(call.op, arguments)
-    after, after_arguments = _run(call.op, moved)
-    compared = 1 if first_only else len(before)
-    axes = iter(said.results)
-    for expected, actual in list(zip(before, after, strict=True))[:compared]:
-        if expected is None or isinstance(expected, Tensor):
-            expected = None if expected is None else permute(expected, next(axes), orders)
-        _compare(expected, actual, call)
+    values, left = _run(call.op, moved)
+    for before, after, axes in list(zip(said.values, values, said.results, strict=True))[: 1 if first_only else None]:
+        if isinstance(before, Tensor):
+            _compare(permute(before, axes, orders), after, call)
     for name in _written(call.op, arguments):
-        wanted = permute(before_arguments[name], own[id(arguments[name])], orders)
-        _compare(wanted, after_arguments[name], call)
+        _compare(permute(said.left[name], own[id(arguments[name])], orders), left[name], call)
     return said
 
 
@@ -233,10 +238,7 @@ def permute(tensor: Tensor, axes: Axes, orders: Mapping[Atom, Sequence[int]]) ->
     return tensor
 
 
-def _compare(expected: Any, actual: Any, call: Case) -> None:
-    if not isinstance(expected, Tensor):
-        assert expected == actual, f"{call}: {expected} became {actual}"
-        return
+def _compare(expected: Tensor, actual: Tensor, call: Case) -> None:
     exact = not (expected.is_floating_point() or expected.is_complex())
     scale = 1.0 if exact or not expected.numel() else float(expected.abs().nan_to_num(0, 0, 0).max()) or 1.0
     absolute = 0.0 if exact else TOLERANCE * scale

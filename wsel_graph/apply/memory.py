@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
@@ -11,6 +12,9 @@ from wsel_graph.errors import PlanError
 from wsel_graph.plan import Copy, Indices, Plan
 
 Tensors = Mapping[str, torch.Tensor]
+
+LISTED = 20
+"""How many faults an error lists."""
 
 
 def named_tensors(source: nn.Module | Tensors) -> dict[str, torch.Tensor]:
@@ -32,46 +36,99 @@ def apply_plan(plan: Plan, student: nn.Module | Tensors, teacher: nn.Module | Te
         raise PlanError("student and teacher are the same object: nothing can be initialised from itself")
     targets, sources = named_tensors(student), named_tensors(teacher)
     faults = [fault for copy in plan.copies for fault in find_faults(copy, targets, sources)]
+    if not faults:
+        faults = list(find_overlaps(plan.copies, targets, sources))
     if faults:
-        listed = "\n".join(f"  - {fault}" for fault in faults[:20])
-        raise PlanError(f"the plan does not fit these tensors ({len(faults)} faults), nothing was changed:\n{listed}")
+        listed = "".join(f"\n  - {fault}" for fault in faults[:LISTED]) + ("\n  - ..." if len(faults) > LISTED else "")
+        raise PlanError(f"the plan does not fit these tensors ({len(faults)} faults), nothing was changed:{listed}")
     with torch.no_grad():
-        gathered = [_gather(copy, targets, sources) for copy in plan.copies]
-        for copy, values in zip(plan.copies, gathered, strict=True):
-            targets[copy.student].copy_(values)
+        _write([(targets[copy.student], _gather(copy, targets, sources)) for copy in plan.copies])
+
+
+def _write(changes: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Write all values; when one write fails, undo those before it."""
+    undo: list[tuple[torch.Tensor, torch.Tensor]] = []
+    try:
+        for target, values in changes:
+            undo.append((target, target.clone()))
+            target.copy_(values)
+    except BaseException:
+        for target, before in undo:
+            with contextlib.suppress(RuntimeError):  # the write that failed cannot be undone, and need not be
+                target.copy_(before)
+        raise
+
+
+# -- checks
 
 
 def find_faults(copy: Copy, targets: Tensors, sources: Tensors) -> list[str]:
     """Everything that would keep one copy from being right."""
-    faults = []
-    for side, name, shape, tensors in (
-        ("student", copy.student, copy.student_shape, targets),
-        ("teacher", copy.teacher, copy.teacher_shape, sources),
-    ):
-        if name not in tensors:
-            faults.append(f"the {side} has no tensor {name}")
-            continue
-        tensor = tensors[name]
-        if tuple(tensor.shape) != shape:
-            faults.append(f"{side} {name} has shape {list(tensor.shape)}, the plan says {list(shape)}")
-        if tensor.device.type == "meta":
-            faults.append(f"{side} {name} is on the meta device: materialise it first (to_empty, or load weights)")
-        if tensor.is_quantized or not (tensor.is_floating_point() or tensor.is_complex()):
-            faults.append(f"{side} {name} is {tensor.dtype}, not floating point: dequantize it first")
-    faults += [
-        f"{copy.student} dim {dim}: {len(indices)} elements for a size of {size}"
-        for dim, (indices, size) in enumerate(zip(copy.indices, copy.student_shape, strict=True))
-        if len(indices) != size
+    faults = [
+        *_tensor_faults("student", copy.student, copy.student_shape, targets),
+        *_tensor_faults("teacher", copy.teacher, copy.teacher_shape, sources),
     ]
+    if not faults:
+        faults.extend(_write_faults(copy.student, targets[copy.student]))
+        if sources[copy.teacher].is_complex() and not targets[copy.student].is_complex():
+            faults.append(f"teacher {copy.teacher} is complex, student {copy.student} is not: values would be lost")
+    for dim, indices in enumerate(copy.indices):
+        small, large = copy.student_shape[dim], copy.teacher_shape[dim]
+        if len(indices) != small:
+            faults.append(f"{copy.student} dim {dim}: {len(indices)} elements for a size of {small}")
+        extremes = indices if isinstance(indices, tuple) else (*indices[:1], *indices[-1:])
+        if any(not 0 <= element < large for element in extremes):
+            faults.append(f"{copy.student} dim {dim}: elements outside the teacher's 0..{large - 1}")
     return faults
+
+
+def _tensor_faults(side: str, name: str, shape: tuple[int, ...], tensors: Tensors) -> Iterator[str]:
+    tensor = tensors.get(name)
+    if not isinstance(tensor, torch.Tensor):
+        yield f"the {side} has no tensor {name}" if tensor is None else f"{side} {name} is a {type(tensor).__name__}"
+        return
+    if tuple(tensor.shape) != shape:
+        yield f"{side} {name} has shape {list(tensor.shape)}, the plan says {list(shape)}"
+    if tensor.device.type == "meta":
+        yield f"{side} {name} is on the meta device: materialise it first (to_empty, or load weights)"
+    if tensor.is_quantized or not (tensor.is_floating_point() or tensor.is_complex()):
+        yield f"{side} {name} is {tensor.dtype}, not floating point: dequantize it first"
+
+
+def _write_faults(name: str, tensor: torch.Tensor) -> Iterator[str]:
+    if tensor.is_inference() and not torch.is_inference_mode_enabled():
+        yield f"student {name} was made in inference mode, which forbids writing to it"
+    if any(size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
+        yield f"student {name} repeats its elements in memory (expanded): clone it first"
+
+
+def find_overlaps(copies: tuple[Copy, ...], targets: Tensors, sources: Tensors) -> Iterator[str]:
+    """Tensors whose memory a write would change behind the plan's back."""
+    written = [("student", copy.student, targets[copy.student]) for copy in copies]
+    read = [("teacher", copy.teacher, sources[copy.teacher]) for copy in copies]
+    spans = sorted(
+        (*_span(tensor), side, name) for side, name, tensor in written + read if tensor.numel() and tensor.data_ptr()
+    )
+    reach: tuple[str, int, str, str] | None = None  # the written span that reaches furthest
+    for device, start, stop, side, name in spans:
+        if reach is not None and device == reach[0] and start < reach[1] and "student" in (side, reach[2]):
+            yield f"{reach[2]} {reach[3]} and {side} {name} share memory: writing to one would change the other"
+        if reach is None or (device, stop) > reach[:2]:
+            reach = (device, stop, side, name)
+
+
+def _span(tensor: torch.Tensor) -> tuple[str, int, int]:
+    """Device, and the first and last byte (excluded) that a tensor may touch."""
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return str(tensor.device), tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
+
+
+# -- values
 
 
 def _gather(copy: Copy, targets: Tensors, sources: Tensors) -> torch.Tensor:
     target = targets[copy.student]
-    values = select(sources[copy.teacher].detach(), copy.indices)
-    if values.is_complex() and not target.is_complex():
-        raise PlanError(f"teacher {copy.teacher} is complex, student {copy.student} is {target.dtype}")
-    return values.to(device=target.device, dtype=target.dtype)
+    return select(sources[copy.teacher].detach(), copy.indices).to(device=target.device, dtype=target.dtype)
 
 
 def select(tensor: torch.Tensor, indices: tuple[Indices, ...]) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Axis notation: `"(3 heads head_dim) embed"`.
 
     tensor := axis (" " axis)*
-    axis   := NAME | NUMBER | "(" sum ")"
+    axis   := NAME | NUMBER | "(" sum ")"      a space or a sign stands between two axes
     sum    := merge ("+" merge)*
     merge  := axis (" " axis)*
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from wsel_graph.axes.expr import UNIT, Atom, Axis, Concat, Product, atoms, concat, fixed, product
 from wsel_graph.errors import NotationError
 
-_TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z_][\w.']*)|(?P<number>\d+)|(?P<sign>[()+]))")
+_TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z_][\w.']*)|(?P<number>\d+)(?P<glued>\w*)|(?P<sign>[()+]))")
 
 
 def format_axes(axes: Sequence[Axis], names: Mapping[Atom, str]) -> str:
@@ -38,11 +38,13 @@ def _distinct(axes: Sequence[Axis], names: Mapping[Atom, str]) -> dict[Atom, str
     by_name: dict[str, list[Atom]] = {}
     for atom in found:
         by_name.setdefault(names.get(atom, "channels"), []).append(atom)
-    return {
-        atom: name if len(group) == 1 else f"{name}{i}"
-        for name, group in by_name.items()
-        for i, atom in enumerate(group, start=1)
-    }
+    labels: dict[Atom, str] = {}
+    taken = set(by_name)
+    for name, group in by_name.items():
+        numbered = (f"{name}{i}" for i in itertools.count(1))
+        free = (label for label in numbered if label not in taken)
+        labels |= {atom: name if len(group) == 1 else next(free) for atom in group}
+    return labels
 
 
 def _format(axis: Axis, labels: Mapping[Atom, str]) -> str:
@@ -108,7 +110,10 @@ class _Parser:
             if match is None:
                 bad = position + len(self._text[position:]) - len(self._text[position:].lstrip())
                 raise self._fail(f"{self._text[bad]!r} is not part of axis notation; use names, numbers, ( ) and +", bad)
-            kind = str(match.lastgroup)
+            if match["glued"]:
+                near = f"{match['number']} {match['glued']}"
+                raise self._fail(f"a space is missing: write '{near}'", match.start("glued"), len(match["glued"]))
+            kind = "number" if match["number"] else str(match.lastgroup)
             yield _Token(match[kind], kind, match.start(kind))
             position = match.end()
 
@@ -131,8 +136,6 @@ class _Parser:
         if token.kind == "name":
             return self._atom(token)
         if token.kind == "number":
-            if int(token.text) == 0:
-                raise self._fail("an axis has at least one element", token.start, len(token.text))
             return fixed(int(token.text))
         if token.text == "(":
             return self._sum(token)
@@ -143,7 +146,9 @@ class _Parser:
             known = ", ".join(sorted(self._sizes)) or "none"
             raise self._fail(f"no size for axis {token.text!r}; sizes are given for: {known}", token.start, len(token.text))
         size = self._sizes[token.text]
-        return self._atoms.setdefault(token.text, Atom(size) if size != 1 else UNIT)
+        if size < 0:
+            raise self._fail(f"the size of axis {token.text!r} is {size}, below 0", token.start, len(token.text))
+        return self._atoms.setdefault(token.text, Atom(size) if size > 1 else fixed(size))
 
     def _sum(self, opening: _Token) -> Axis:
         parts = [self._merge(opening)]
@@ -163,5 +168,5 @@ class _Parser:
             where = self._peek()
             if where.kind == "end":
                 raise self._fail("this '(' is never closed", opening.start)
-            raise self._fail(f"nothing stands before {where.text!r}", where.start)
+            raise self._fail(f"an axis is missing before {where.text!r}", where.start)
         return product(*factors)

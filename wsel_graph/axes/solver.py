@@ -290,10 +290,21 @@ class AxisSolver:
                 self.pin(other, reason)
 
     def _merge_concat(self, left: Concat, right: Axis) -> None:
-        rest: Axis = right
+        waiting = [right]  # what is left of `right`, the next piece last
         for part in left.parts:
-            piece, rest = self._cut(rest, part.size)
-            self._merge(part, piece)
+            taken: list[Axis] = []
+            missing = part.size
+            while missing:
+                piece = self.resolve(waiting.pop())
+                if isinstance(piece, Concat):
+                    waiting.extend(reversed(piece.parts))
+                    continue
+                if piece.size > missing:
+                    piece, rest = self._cut(piece, missing)
+                    waiting.append(rest)
+                taken.append(piece)
+                missing -= piece.size
+            self._merge(part, concat(*taken))
 
     def _merge_product(self, left: Axis, right: Axis) -> None:
         x, y = list(children(left)), list(children(right))

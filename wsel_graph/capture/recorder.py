@@ -149,7 +149,8 @@ class Recorder:
         """Run a composite function with recording paused, and record it as one operator."""
         if func in LEAVING and not self._paused and args[0].device != META:
             leaves_torch(args[0])
-        lowered = None if self._paused else lower(func, args, kwargs)
+        transformed = any(map(torch._C._functorch.is_functorch_wrapped_tensor, _tensors(args)))  # vmap and its kin
+        lowered = None if self._paused or transformed else lower(func, args, kwargs)
         if lowered is None:
             return func(*args, **kwargs)
         self.last_op = str(lowered[0])
@@ -222,6 +223,10 @@ def _to_meta(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value if value.device == META else value.to(META)
     return META if isinstance(value, torch.device) else value
+
+
+def _tensors(args: tuple[Any, ...]) -> Iterator[torch.Tensor]:
+    return (arg for arg in args if isinstance(arg, torch.Tensor))
 
 
 def _uniform_device(values: Any) -> Any:

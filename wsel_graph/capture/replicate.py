@@ -54,6 +54,7 @@ def replicate(module: nn.Module, convert: Convert) -> nn.Module:
     Raises:
         CaptureError: If the module holds something that Python cannot copy.
     """
+    _refuse_scripted(module)
     with torch.no_grad():
         memo: dict[int, Any] = {}
         for tensor in (*module.parameters(), *module.buffers()):
@@ -68,6 +69,15 @@ def replicate(module: nn.Module, convert: Convert) -> nn.Module:
                 "torch.fx.GraphModule or torch.export.ExportedProgram of the model."
             ) from error
     return duplicate
+
+
+def _refuse_scripted(module: nn.Module) -> None:
+    for path, inner in module.named_modules():
+        if isinstance(inner, torch.jit.ScriptModule):
+            raise CaptureError(
+                f"module {path or '(top level)'} is TorchScript, whose tensors cannot be exchanged in a copy. Pass the "
+                "Python module that it was made from, or a torch.export.ExportedProgram."
+            )
 
 
 def evaluation_copy(module: nn.Module, convert: Convert) -> nn.Module:

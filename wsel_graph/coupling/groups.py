@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wsel_graph.axes import Atom, Axis, Mark, atoms, format_axes
+from wsel_graph.axes import Atom, Axis, Mark, Product, atoms, format_axes
 from wsel_graph.capture.trace import Captured
 from wsel_graph.coupling.propagate import Propagation
 
-ROLES = ("heads", "head_dim", "groups", "embed", "hidden")
-"""Roles that operators suggest, the strongest first."""
+ROLES = ("heads", "head_dim", "groups", "embed", "queries", "hidden")
+"""Roles that operators suggest, the strongest first; `queries` are the query heads that share one key head."""
 
 Member = tuple[str, int]
 """A tensor name and a zero-based dim."""
@@ -101,14 +101,25 @@ def _group(walk: Propagation, atom: Atom, members: tuple[Member, ...], roles: Ma
 
 
 def find_roles(walk: Propagation) -> dict[Atom, str]:
-    """The strongest role suggested for each atom. A suggestion for a compound axis names none of its atoms."""
+    """The strongest role suggested for each atom.
+
+    Heads that are a product of two are grouped queries: `(heads queries)`. A suggestion for any other compound
+    axis names none of its atoms.
+    """
     found: dict[Atom, str] = {}
     for axis, role in walk.roles:
-        resolved = walk.solver.resolve(axis)
-        if isinstance(resolved, Atom):
-            best = min(found.get(resolved, role), role, key=ROLES.index)
-            found[resolved] = best
+        for atom, name in _named_atoms(walk.solver.resolve(axis), role):
+            found[atom] = min(found.get(atom, name), name, key=ROLES.index)
     return found
+
+
+def _named_atoms(axis: Axis, role: str) -> list[tuple[Atom, str]]:
+    if isinstance(axis, Atom):
+        return [(axis, role)]
+    pair = axis.factors if isinstance(axis, Product) and role == "heads" else ()
+    if len(pair) == 2 and isinstance(pair[0], Atom) and isinstance(pair[1], Atom):
+        return [(pair[0], "heads"), (pair[1], "queries")]
+    return []
 
 
 def tensor_axes(walk: Propagation, groups: Iterable[CoupledGroup]) -> dict[str, TensorAxes]:

@@ -97,6 +97,8 @@ def _called(walk: Propagation, node: fx.Node) -> Value | list[Value]:
         source, index = node.args
         parts = walk.values[source]  # type: ignore[index]
         return parts[index] if isinstance(parts, list) else parts  # type: ignore[index]
+    if not (node.all_input_nodes or node.meta["value"]):
+        return []  # no tensor goes in or comes out: profiling, assertions on numbers
     call = _make_call(walk, node)
     outputs = _apply_rule(walk, node, call)
     if not node.meta["value"]:

@@ -35,7 +35,7 @@ LOSSES = (
 def reduced_dims(call: Call, x: Value) -> list[int]:
     """Dims that are reduced, non-negative; all when none is named."""
     dim = call.get("dim")
-    if dim is None or dim == []:
+    if dim is None or (dim == [] and call.op._overloadname != "dims"):  # `any` and `all` over no dims leave all
         return list(range(x.dim))
     return [d % max(x.dim, 1) for d in (dim if isinstance(dim, (list, tuple)) else [dim])]
 

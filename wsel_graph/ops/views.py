@@ -54,7 +54,7 @@ def as_strided(call: Call) -> Outputs:
     """
     x, size, stride = call["self"], call["size"], call["stride"]
     row_major = all(stride[i] == math.prod(size[i + 1 :]) for i in range(len(size)) if size[i] != 1)
-    if x.contiguous and row_major and math.prod(size) == math.prod(x.shape) and not call["storage_offset"]:
+    if x.contiguous and row_major and math.prod(size) == math.prod(x.shape) and call["storage_offset"] is None:
         return tuple(call.solver.reshape(x.axes, size))
     call.pin_all(x)
     return call.pinned_axes(call.shape)

@@ -1,16 +1,18 @@
 """Line up a student axis with a teacher axis, atom by atom.
 
-Equal structures pair part by part. Where the student lacks a factor because it has size 1 there (one head, one
-group), the factor is found by order, fixed parts first, then roles.
+Equal structures pair part by part. Where one side lacks a factor because it has size 1 there (one head, one
+group), the factor is found by order: parts that are known to belong together decide, and where nothing is
+known the factors that vary fastest are paired, so that leading ones (heads, groups) are the ones reduced to one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product, atoms, children
+from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product, atoms, children, product
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,11 @@ class Misaligned(Exception):
         self.student, self.teacher = student, teacher
 
 
-Prefer = Callable[[Atom, Atom], bool]
-"""Whether a student atom and a teacher atom are known to belong together."""
+Belong = Callable[[Axis, Axis], bool]
+"""Whether a student part and a teacher part, atoms or units, are known to belong together."""
 
 
-def align(student: Axis, teacher: Axis, prefer: Prefer) -> list[Leaf]:
+def align(student: Axis, teacher: Axis, belong: Belong) -> list[Leaf]:
     """Pair the atoms of two axes.
 
     Raises:
@@ -41,61 +43,48 @@ def align(student: Axis, teacher: Axis, prefer: Prefer) -> list[Leaf]:
     """
     if isinstance(student, Atom) and isinstance(teacher, Atom):
         return [Leaf(student, teacher)]
-    if not any(True for _ in atoms(student)) and not any(True for _ in atoms(teacher)):
+    if next(atoms(student), None) is None and next(atoms(teacher), None) is None:
         if student.size != teacher.size:
             raise Misaligned(student, teacher)
         return []
+    if UNIT in (student, teacher) and not isinstance(other := teacher if student == UNIT else student, Product):
+        if isinstance(other, Concat):
+            raise Misaligned(student, teacher)
+        return [Leaf(student, teacher)]
     if isinstance(student, Concat) and isinstance(teacher, Concat) and len(student.parts) == len(teacher.parts):
-        pairs = zip(student.parts, teacher.parts, strict=True)
-        return [leaf for s, t in pairs for leaf in align(s, t, prefer)]
-    return _align_factors(_factors(student), _factors(teacher), prefer)
+        return _align_all(student.parts, teacher.parts, belong)
+    return _align_factors(_factors(student), _factors(teacher), belong)
+
+
+def _align_all(student: Sequence[Axis], teacher: Sequence[Axis], belong: Belong) -> list[Leaf]:
+    return [leaf for s, t in zip(student, teacher, strict=True) for leaf in align(s, t, belong)]
 
 
 def _factors(axis: Axis) -> Sequence[Axis]:
     return children(axis) if isinstance(axis, Product) else (axis,)
 
 
-def _align_factors(student: Sequence[Axis], teacher: Sequence[Axis], prefer: Prefer) -> list[Leaf]:
-    if len(student) == len(teacher):
-        if len(student) == 1:
-            raise Misaligned(student[0], teacher[0])
-        pairs = zip(student, teacher, strict=True)
-        return [leaf for s, t in pairs for leaf in align(s, t, prefer)]
-    fewer, more = (student, teacher) if len(student) < len(teacher) else (teacher, student)
-    flipped = len(student) > len(teacher)
-    best: tuple[int, list[Leaf]] | None = None
-    for places in itertools.combinations(range(len(more)), len(fewer)):
-        rows = [(fewer[places.index(i)] if i in places else UNIT, factor) for i, factor in enumerate(more)]
-        leaves = _try([(t, s) if flipped else (s, t) for s, t in rows], prefer)
-        if leaves is None:
-            continue
-        score = sum(_known(leaf, prefer) for leaf in leaves)
-        if best is None or score >= best[0]:  # of equals, the last: trailing factors vary fastest and stay
-            best = (score, leaves)
-    if best is None:
-        raise Misaligned(_whole(student), _whole(teacher))
-    return best[1]
+def _align_factors(student: Sequence[Axis], teacher: Sequence[Axis], belong: Belong) -> list[Leaf]:
+    fault = Misaligned(product(*student), product(*teacher))
+    if len(student) == len(teacher) == 1:
+        raise fault
+    length = max(len(student), len(teacher))
+    found = []
+    for s, t in itertools.product(_spread(student, length), _spread(teacher, length)):
+        with contextlib.suppress(Misaligned):
+            found.append(_align_all(s, t, belong))
+    if not found:
+        raise fault
+    scores = [sum(belong(leaf.student, leaf.teacher) for leaf in leaves) for leaves in found]
+    return found[len(found) - 1 - scores[::-1].index(max(scores))]  # of equals, the last: trailing factors pair
 
 
-def _whole(factors: Sequence[Axis]) -> Axis:
-    return factors[0] if len(factors) == 1 else Product(tuple(factors), 0)
-
-
-def _known(leaf: Leaf, prefer: Prefer) -> bool:
-    return isinstance(leaf.student, Atom) and isinstance(leaf.teacher, Atom) and prefer(leaf.student, leaf.teacher)
-
-
-def _try(rows: Sequence[tuple[Axis, Axis]], prefer: Prefer) -> list[Leaf] | None:
-    leaves: list[Leaf] = []
-    for s, t in rows:
-        if UNIT in (s, t):
-            other = t if s == UNIT else s
-            if not isinstance(other, Atom):
-                return None
-            leaves.append(Leaf(s, t))
-            continue
-        try:
-            leaves.extend(align(s, t, prefer))
-        except Misaligned:
-            return None
-    return leaves
+def _spread(factors: Sequence[Axis], length: int) -> list[list[Axis]]:
+    """Every way to put the factors, in order, into `length` places; the others hold a unit."""
+    ways = []
+    for places in itertools.combinations(range(length), len(factors)):
+        row = [UNIT] * length
+        for place, factor in zip(places, factors, strict=True):
+            row[place] = factor
+        ways.append(row)
+    return ways

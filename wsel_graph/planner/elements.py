@@ -6,8 +6,9 @@ Reference: Xu et al., "Initializing Models with Larger Ones", arXiv:2311.18823, 
 from __future__ import annotations
 
 import hashlib
+import operator
 import random as _random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -70,6 +71,7 @@ class Elements:
         seed: Seed of `random`.
         consistent: False draws a fresh list per tensor and dim: the paper's ablation, it breaks the network.
         overrides: A method, list or function for a role (`"heads"`) or one place (`"blocks.0.norm1.weight:0"`).
+            It holds for pinned groups too: who names elements of a pinned axis has decided.
     """
 
     method: str | ElementFunction = "uniform"
@@ -81,16 +83,17 @@ class Elements:
     def __post_init__(self) -> None:
         if self.unit not in ("whole", "flat"):
             raise PlanError(f"unit must be 'whole' or 'flat', got {self.unit!r}")
+        if not (isinstance(self.method, str) or callable(self.method)):
+            raise PlanError(
+                f"method must be {', '.join(NAMES)} or a function, got {self.method!r}; lists go in overrides"
+            )
         for method in (self.method, *self.overrides.values()):
             if isinstance(method, str) and method not in NAMES:
                 raise PlanError(f"unknown element method {method!r}; known: {', '.join(NAMES)}, a list or a function")
 
-    def method_for(self, role: str, places: Sequence[str]) -> Method:
-        """The method of a group: an override of one of its places, of its role, or the general one."""
-        for key in (*places, role):
-            if key in self.overrides:
-                return self.overrides[key]
-        return self.method
+    def override_key(self, role: str, places: Iterable[str]) -> str | None:
+        """The key of `overrides` that governs a group: one of its places, else its role."""
+        return next((key for key in (*places, role) if key in self.overrides), None)
 
     def choose(self, method: Method, teacher_size: int, student_size: int, place: str) -> Sequence[int]:
         """Zero-based elements for one group.
@@ -104,9 +107,9 @@ class Elements:
             return sorted(self._generator(place).sample(range(teacher_size), student_size))
         if isinstance(method, str):
             return METHODS[method](teacher_size, student_size)
-        chosen = list(method(teacher_size, student_size) if callable(method) else method)
-        _check(chosen, teacher_size, student_size, place)
-        return chosen
+        return checked(
+            method(teacher_size, student_size) if callable(method) else method, teacher_size, student_size, place
+        )
 
     def _generator(self, place: str) -> _random.Random:
         digest = hashlib.sha256(f"{self.seed}:{place}".encode()).digest()
@@ -120,13 +123,23 @@ def method_name(method: Method) -> str:
     return getattr(method, "__name__", "function") if callable(method) else "explicit list"
 
 
-def _check(chosen: list[int], teacher_size: int, student_size: int, place: str) -> None:
+def checked(given: Iterable[int], teacher_size: int, student_size: int, place: str) -> list[int]:
+    """The given elements as ints.
+
+    Raises:
+        PlanError: If they are no integers, too few or too many, outside the teacher's axis, or repeated.
+    """
+    try:
+        chosen = [operator.index(element) for element in given]
+    except TypeError:
+        raise PlanError(f"the elements for {place} must be integers, got {given!r}") from None
     faults = []
     if len(chosen) != student_size:
         faults.append(f"{len(chosen)} elements given, the student needs {student_size}")
-    if any(not isinstance(i, int) or not 0 <= i < teacher_size for i in chosen):
-        faults.append(f"elements outside 0..{teacher_size - 1}")
+    if outside := [element for element in chosen if not 0 <= element < teacher_size]:
+        faults.append(f"{outside[0]} is outside the teacher's 0..{teacher_size - 1}")
     if len(set(chosen)) < len(chosen):
         faults.append("repeated elements")
     if faults:
         raise PlanError(f"the element list for {place} does not fit: {'; '.join(faults)}")
+    return chosen

@@ -1,83 +1,66 @@
 """The `flat` unit: a product of axes such as `(heads head_dim)` is one run of channels, as in the paper.
 
-A run is flat only where that is consistent: all its places merge the same axes in the same order, and no
-tensor holds two of its axes as separate dims. Other products are selected factor by factor.
+A run may be flat only where that keeps channels together: its inner axes (all but the first) occur nowhere else, in no
+other run, in no other order and not on their own. The first axis may: a flat run mixes its elements in proportion
+anyway, so that a table with one row per head still fits. Other products are selected factor by factor.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product, children, positions, product
-from wsel_graph.planner.joint import Joint, Joints, PairedDim
+from wsel_graph.planner.joint import Joint, Joints
 
-RunKey = tuple[int, ...]
-"""Identities of the joint groups of a run, in row-major order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A product of at least two atoms, and the places where it occurs."""
-
-    joints: tuple[Joint, ...]
-    places: tuple[PairedDim, ...]
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """Teacher and student elements."""
-        return math.prod(j.teacher_size for j in self.joints), math.prod(j.student_size for j in self.joints)
+Run: TypeAlias = tuple[Joint, ...]
+"""The joint groups of a product, in row-major order; a single one for an axis on its own."""
 
 
 def trailing_atoms(axis: Product) -> tuple[Axis, tuple[Atom, ...]]:
-    """`(lead, atoms)` where the axis is `(lead atoms...)` and the lead holds what is no plain atom."""
+    """`(lead, atoms)` where the axis is `(lead atoms...)` and the lead ends in what is no plain atom."""
     factors = list(axis.factors)
     run: list[Atom] = []
-    while factors and isinstance(factors[-1], Atom):
-        run.insert(0, factors.pop())  # type: ignore[arg-type]
+    while factors and isinstance(last := factors[-1], Atom):
+        run.insert(0, last)
+        factors.pop()
     return product(*factors) if factors else UNIT, tuple(run)
 
 
-def runs_in(axis: Axis) -> Iterable[tuple[Atom, ...]]:
-    """Every product of at least two atoms within an axis."""
-    if isinstance(axis, Concat):
-        for part in axis.parts:
-            yield from runs_in(part)
-    elif isinstance(axis, Product):
-        lead, run = trailing_atoms(axis)
-        for factor in children(lead) if isinstance(lead, Product) else (lead,):
-            yield from runs_in(factor) if isinstance(factor, Concat) else ()
-        if len(run) > 1:
-            yield run
+def pieces(axis: Axis) -> Iterator[tuple[Atom, ...]]:
+    """Every atom of an axis once per occurrence; those that a product ends in come as one piece.
+
+    >>> a, b = Atom(2), Atom(3)
+    >>> list(pieces(product(a, b))) == [(a, b)]
+    True
+    """
+    if isinstance(axis, Atom):
+        yield (axis,)
+        return
+    lead, run = trailing_atoms(axis) if isinstance(axis, Product) else (axis, ())
+    for child in children(lead):
+        yield from pieces(child)
+    if run:
+        yield run
 
 
-def find_runs(joints: Joints) -> dict[RunKey, Run]:
-    """Every run that may be selected flat."""
-    found: dict[RunKey, list[PairedDim]] = {}
-    members: dict[RunKey, tuple[Joint, ...]] = {}
-    for paired in joints.dims:
-        for atoms in runs_in(paired.teacher):
-            group = tuple(joint for atom in atoms if (joint := joints.of(atom)) is not None)
-            key = tuple(id(joint) for joint in group)
-            found.setdefault(key, []).append(paired)
-            members[key] = group
-    orders = [frozenset(key) for key in found]
-    return {
-        key: Run(members[key], tuple(places))
-        for key, places in found.items()
-        if orders.count(frozenset(key)) == 1 and not _taken_apart(joints, key)
-    }
+def find_runs(joints: Joints) -> dict[Joint, set[Run]]:
+    """For every joint group, the runs in which it occurs."""
+    found: dict[Joint, set[Run]] = {}
+    for dims in joints.dims.values():
+        for paired in dims:
+            for piece in pieces(paired.teacher):
+                run = tuple(joint for atom in piece if (joint := joints.of(atom)) is not None)
+                for joint in run:
+                    found.setdefault(joint, set()).add(run)
+    return found
 
 
-def _taken_apart(joints: Joints, key: RunKey) -> bool:
-    """Whether some tensor holds two axes of the run as separate dims."""
-    dims: dict[str, set[int]] = {}
-    for paired in joints.dims:
-        joint = joints.of(paired.teacher)
-        if joint is not None and id(joint) in key:
-            dims.setdefault(paired.pair.student, set()).add(paired.dim)
-    return any(len(found) > 1 for found in dims.values())
+def may_be_flat(run: Run, found: Mapping[Joint, set[Run]]) -> bool:
+    """Whether a run can be selected as one axis without taking channels apart."""
+    first, *inner = run
+    leads = all(other[0] is first and first not in other[1:] for other in found[first])
+    return bool(inner) and leads and all(found[joint] == {run} for joint in inner) and len(set(run)) == len(run)
 
 
 def flat_positions(
@@ -89,17 +72,27 @@ def flat_positions(
     >>> list(flat_positions(product(h, d), {}, {(h, d): [0, 2, 4]}))
     [0, 2, 4]
     """
+    if isinstance(axis, Atom) or not runs:
+        return positions(axis, picks)
     if isinstance(axis, Concat):
-        result: list[int] = []
-        offset = 0
-        for part in axis.parts:
-            result.extend(offset + place for place in flat_positions(part, picks, runs))
-            offset += part.size
-        return result
-    if isinstance(axis, Product):
-        lead, atoms = trailing_atoms(axis)
-        if atoms in runs:
-            size = math.prod(atom.size for atom in atoms)
-            outer = flat_positions(lead, picks, runs)
-            return [place * size + inner for place in outer for inner in runs[atoms]]
-    return positions(axis, picks)
+        return _laid_out([(part.size, flat_positions(part, picks, runs)) for part in axis.parts])
+    lead, run = trailing_atoms(axis)
+    if run in runs:
+        return _merged([(lead.size, flat_positions(lead, picks, runs)), (axis.size // lead.size, runs[run])])
+    return _merged([(factor.size, flat_positions(factor, picks, runs)) for factor in axis.factors])
+
+
+def _laid_out(parts: Iterable[tuple[int, Sequence[int]]]) -> list[int]:
+    result: list[int] = []
+    offset = 0
+    for size, chosen in parts:
+        result.extend(offset + place for place in chosen)
+        offset += size
+    return result
+
+
+def _merged(factors: Iterable[tuple[int, Sequence[int]]]) -> list[int]:
+    result = [0]
+    for size, chosen in factors:
+        result = [outer * size + inner for outer in result for inner in chosen]
+    return result

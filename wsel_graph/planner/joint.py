@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from wsel_graph.axes import Atom, Axis
+from wsel_graph.axes import Atom, Axis, atoms
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
 from wsel_graph.errors import PlanError
@@ -17,12 +17,13 @@ from wsel_graph.matching.pairs import Pair
 from wsel_graph.planner.align import Leaf, Misaligned, align
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Joint:
-    """One connected set of student and teacher atoms."""
+    """One connected set of student and teacher atoms; compared by identity."""
 
     student: list[Atom] = field(default_factory=list)
     teacher: list[Atom] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)  # student dims that were aligned, "name:dim"
 
     @property
     def student_size(self) -> int:
@@ -37,7 +38,7 @@ class Joint:
 
 @dataclass(frozen=True, slots=True)
 class PairedDim:
-    """The atoms of one dim of a tensor pair."""
+    """The axes of one dim of a tensor pair, aligned."""
 
     pair: Pair
     dim: int
@@ -45,42 +46,60 @@ class PairedDim:
     teacher: Axis
     leaves: tuple[Leaf, ...]
 
+    @property
+    def place(self) -> str:
+        """The student's dim, `"name:dim"`."""
+        return f"{self.pair.student}:{self.dim}"
+
 
 class Joints:
-    """Pairs dims one after another and keeps the connected sets."""
+    """Pairs dims one after another and keeps the connected sets.
+
+    Attributes:
+        dims: Every paired dim, by student tensor name, in order of dims.
+    """
 
     def __init__(self, student: ModelGraph, teacher: ModelGraph) -> None:
         self._student, self._teacher = student, teacher
         self._of: dict[Atom, Joint] = {}
         self._groups = {group.atom: group for graph in (student, teacher) for group in graph.groups}
-        self.dims: list[PairedDim] = []
+        self.dims: dict[str, list[PairedDim]] = {}
 
-    def of(self, atom: Axis) -> Joint | None:
-        """The joint group of an atom of either model."""
-        return self._of.get(atom) if isinstance(atom, Atom) else None
+    def of(self, axis: Axis) -> Joint | None:
+        """The joint group of an atom of either model; None for other axes."""
+        return self._of.get(axis) if isinstance(axis, Atom) else None
 
-    def group(self, atom: Atom) -> CoupledGroup | None:
-        """The coupled group of an atom of either model."""
-        return self._groups.get(atom)
+    def groups(self, joint: Joint) -> list[CoupledGroup]:
+        """The coupled groups of both models that a joint group connects, the student's first."""
+        return [self._groups[atom] for atom in (*joint.student, *joint.teacher)]
+
+    def places(self, joint: Joint) -> tuple[str, ...]:
+        """The student's places, `"name:dim"`; where it has no such axis, the dims in which the teacher's stands."""
+        members = (member for group in self.groups(joint)[: len(joint.student)] for member in group.members)
+        return tuple(f"{name}:{dim}" for name, dim in members) or tuple(dict.fromkeys(joint.places))
 
     @property
     def all(self) -> list[Joint]:
         """Every joint group once, in order of first use."""
-        return list({id(joint): joint for joint in self._of.values()}.values())
+        return list(dict.fromkeys(self._of.values()))
 
     def add_pairs(self, pairs: Iterable[Pair]) -> None:
-        """Align every dim of every pair, plain ones first: what they relate guides the others."""
+        """Align every dim of every pair, the simplest first: what they relate guides the others.
+
+        Raises:
+            PlanError: If two dims are built differently, or one coupled group meets two sizes.
+        """
         todo = [(pair, dim) for pair in pairs for dim in range(self._rank(pair))]
-        todo.sort(key=lambda item: not self._plain(*item))  # stable
+        todo.sort(key=lambda item: max(len(list(atoms(axis))) for axis in self._axes(*item)))  # stable
         for pair, dim in todo:
             self._add(pair, dim)
+        for dims in self.dims.values():
+            dims.sort(key=lambda paired: paired.dim)
+        for joint in self.all:
+            self._check_sizes(joint)
 
     def _axes(self, pair: Pair, dim: int) -> tuple[Axis, Axis]:
         return self._student.tensors[pair.student].axes[dim], self._teacher.tensors[pair.teacher].axes[dim]
-
-    def _plain(self, pair: Pair, dim: int) -> bool:
-        s, t = self._axes(pair, dim)
-        return isinstance(s, Atom) and isinstance(t, Atom)
 
     def _rank(self, pair: Pair) -> int:
         ours, theirs = self._student.tensors[pair.student], self._teacher.tensors[pair.teacher]
@@ -92,64 +111,87 @@ class Joints:
         return len(ours.shape)
 
     def _add(self, pair: Pair, dim: int) -> None:
-        s, t = self._axes(pair, dim)
+        ours, theirs = self._axes(pair, dim)
         try:
-            leaves = align(s, t, self._belong)
+            leaves = tuple(align(ours, theirs, self._belong))
         except Misaligned as fault:
-            raise PlanError(self._misaligned_message(pair, dim, fault)) from None
+            if not self._whole(ours, theirs):
+                raise PlanError(self.misaligned_message(pair, dim, fault)) from None
+            leaves = ()
+        paired = PairedDim(pair, dim, ours, theirs, leaves)
         for leaf in leaves:
-            self._relate(leaf)
-        self.dims.append(PairedDim(pair, dim, s, t, tuple(leaves)))
+            self._relate(leaf, paired.place)
+        self.dims.setdefault(pair.student, []).append(paired)
 
-    def _belong(self, student: Atom, teacher: Atom) -> bool:
-        known = self._of.get(student)
-        if known is not None and known is self._of.get(teacher):
-            return True
-        ours, theirs = self._groups.get(student), self._groups.get(teacher)
-        return known is None and ours is not None and theirs is not None and ours.role == theirs.role
+    def _whole(self, student: Axis, teacher: Axis) -> bool:
+        """Whether two axes that are built differently are taken whole anyway: equal sizes, every atom pinned."""
+        found = (*atoms(student), *atoms(teacher))
+        return student.size == teacher.size and all(self._groups[atom].pinned for atom in found)
 
-    def _relate(self, leaf: Leaf) -> None:
-        joint = self._of.get(leaf.student) if isinstance(leaf.student, Atom) else None  # type: ignore[arg-type]
-        other = self._of.get(leaf.teacher) if isinstance(leaf.teacher, Atom) else None  # type: ignore[arg-type]
-        if joint is None or other is None:
-            joint = joint or other or Joint()
-        elif joint is not other:
-            joint.student += other.student
-            joint.teacher += other.teacher
-            for atom in (*other.student, *other.teacher):
-                self._of[atom] = joint
-        for atom, side in ((leaf.student, joint.student), (leaf.teacher, joint.teacher)):
-            if isinstance(atom, Atom) and self._of.get(atom) is not joint:
-                side.append(atom)
-                self._of[atom] = joint
+    def _belong(self, student: Axis, teacher: Axis) -> bool:
+        """Whether two parts are known to belong together: related before, or not related yet and of one role."""
+        ours, theirs = self.of(student), self.of(teacher)
+        if not isinstance(student, Atom):
+            return theirs is not None and not theirs.student
+        if not isinstance(teacher, Atom):
+            return ours is not None and not ours.teacher
+        if ours is not None or theirs is not None:
+            return ours is theirs
+        return self._groups[student].role == self._groups[teacher].role
 
-    def _misaligned_message(self, pair: Pair, dim: int, fault: Misaligned) -> str:
+    def _relate(self, leaf: Leaf, place: str) -> None:
+        joint = self._joint(leaf)
+        joint.places.append(place)
+        for axis, side in ((leaf.student, joint.student), (leaf.teacher, joint.teacher)):
+            if isinstance(axis, Atom) and axis not in self._of:
+                side.append(axis)
+                self._of[axis] = joint
+
+    def _joint(self, leaf: Leaf) -> Joint:
+        ours, theirs = self.of(leaf.student), self.of(leaf.teacher)
+        if ours is not None and theirs is not None and ours is not theirs:
+            ours.student += theirs.student
+            ours.teacher += theirs.teacher
+            ours.places += theirs.places
+            self._of |= dict.fromkeys((*theirs.student, *theirs.teacher), ours)
+        return ours or theirs or Joint()
+
+    def misaligned_message(self, pair: Pair, dim: int, fault: Misaligned) -> str:
+        """What to say when the two axes of a paired dim do not correspond."""
         ours, theirs = self._student.tensors[pair.student], self._teacher.tensors[pair.teacher]
         return (
             f"dim {dim} of student {pair.student} {list(ours.shape)} and teacher {pair.teacher} {list(theirs.shape)} "
             f"are built differently:\n  student: {ours.notation}\n  teacher: {theirs.notation}\n"
-            f"The parts of size {fault.student.size or '?'} and {fault.teacher.size or '?'} do not correspond. "
+            f"The parts of size {fault.student.size} and {fault.teacher.size} do not correspond. "
             f"Change the student's layout, or pass keep=[{pair.student!r}]."
         )
 
-    def check_sizes(self) -> None:
-        """Every joint group must have one student size and one teacher size.
+    def _check_sizes(self, joint: Joint) -> None:
+        for side, word in ((joint.student, "student"), (joint.teacher, "teacher")):
+            by_size = {atom.size: self._groups[atom] for atom in side}
+            if len(by_size) > 1:
+                places = "".join(f"\n  - size {size}: {_members(group)}" for size, group in sorted(by_size.items()))
+                other = "teacher" if word == "student" else "student"
+                raise PlanError(
+                    f"axes of different size in the {word} correspond to one coupled group of the {other}:{places}\n"
+                    f"The two models couple their axes differently. Give these axes of the {word} one size, or leave "
+                    f"the tensors of one of them at the student's own values, such as keep=[{_example(joint)!r}]."
+                )
 
-        Raises:
-            PlanError: With the members of two sizes.
-        """
-        for joint in self.all:
-            for side, graph, word in ((joint.student, self._student, "student"), (joint.teacher, self._teacher, "teacher")):
-                sizes = {atom.size: atom for atom in side}
-                if len(sizes) > 1:
-                    places = "; ".join(f"{size}: {self._members(graph, atom)}" for size, atom in sorted(sizes.items()))
-                    raise PlanError(
-                        f"axes of different size in the {word} correspond to one coupled group of the other model: "
-                        f"{places}. Teacher and student couple their axes differently; keep one side with keep=[...]."
-                    )
 
-    @staticmethod
-    def _members(graph: ModelGraph, atom: Atom) -> str:
-        names = [f"{name} dim {dim}" for group in graph.groups if group.atom is atom for name, dim in group.members]
-        return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+def _members(group: CoupledGroup) -> str:
+    return shorten(f"{name} dim {dim}" for name, dim in group.members)
 
+
+def shorten(names: Iterable[str], limit: int = 3) -> str:
+    """The first few names, and dots where there are more.
+
+    >>> shorten("abcde")
+    'a, b, c, ...'
+    """
+    listed = list(names)
+    return ", ".join(listed[:limit]) + (", ..." if len(listed) > limit else "")
+
+
+def _example(joint: Joint) -> str:
+    return joint.places[-1].rpartition(":")[0]

@@ -13,30 +13,33 @@ _NUMBER = re.compile(r"(?:^|(?<=\.))(\d+)(?=\.)")
 
 def layer_maps(copies: Iterable[Copy], teacher: ModelGraph) -> tuple[LayerMap, ...]:
     """One map per numbered container whose blocks are modules with parts of their own, in order of first use."""
-    maps: dict[str, dict[int, int]] = {}
+    maps: dict[tuple[str, str], dict[int, int]] = {}
     for copy in copies:
-        theirs = {stage: block for stage, block in _blocks(copy.teacher)}
-        for stage, block in _blocks(copy.student):
-            if stage in theirs:
-                maps.setdefault(stage, {}).setdefault(block, theirs[stage])
+        ours, theirs = blocks(copy.student), blocks(copy.teacher)
+        if len(ours) == len(theirs):
+            for (stage, block), (other, source) in zip(ours, theirs, strict=True):
+                maps.setdefault((stage, other), {}).setdefault(block, source)
     depths = _depths(teacher)
     return tuple(
-        LayerMap(stage, depths.get(stage, len(pairs)), tuple(sorted(pairs.items())))
-        for stage, pairs in maps.items()
-        if len(pairs) > 1 or depths.get(stage, 0) > 1
+        LayerMap(stage, depths[other], tuple(sorted(pairs.items())))
+        for (stage, other), pairs in maps.items()
+        if depths[other] > 1
     )
 
 
-def _blocks(name: str) -> Iterable[tuple[str, int]]:
-    """`blocks.3.attn.weight` -> ("blocks", 3). A block that is a single layer is no block."""
-    for match in _NUMBER.finditer(name):
-        if "." in name[match.end() + 1 :]:
-            yield name[: match.start()].rstrip("."), int(match[1])
+def blocks(name: str) -> list[tuple[str, int]]:
+    """The numbered blocks that hold a tensor, outermost first. A block that is a single layer is no block.
+
+    >>> blocks("blocks.3.attn.weight"), blocks("net.0.weight")
+    ([('blocks', 3)], [])
+    """
+    matches = [match for match in _NUMBER.finditer(name) if "." in name[match.end() + 1 :]]
+    return [(name[: match.start()].rstrip("."), int(match[1])) for match in matches]
 
 
 def _depths(teacher: ModelGraph) -> dict[str, int]:
-    blocks: dict[str, set[int]] = {}
+    found: dict[str, set[int]] = {}
     for name in teacher.tensors:
-        for stage, block in _blocks(name):
-            blocks.setdefault(stage, set()).add(block)
-    return {stage: len(found) for stage, found in blocks.items()}
+        for stage, block in blocks(name):
+            found.setdefault(stage, set()).add(block)
+    return {stage: len(numbers) for stage, numbers in found.items()}

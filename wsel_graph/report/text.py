@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable
 
 from rich.console import Console, RenderableType
@@ -66,22 +67,21 @@ def _kept(kept: Iterable[Kept]) -> Table:
     for item in kept:
         reasons.setdefault(item.reason, []).append(item)
     for reason, items in reasons.items():
-        names = ", ".join(item.student for item in items[:3]) + (", ..." if len(items) > 3 else "")
-        table.add_row(str(len(items)), f"{sum(_numel(i.shape) for i in items):,}", reason, names)
+        names = _first(item.student for item in items)
+        table.add_row(str(len(items)), f"{sum(math.prod(item.shape) for item in items):,}", reason, names)
     return table
-
-
-def _numel(shape: tuple[int, ...]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
 
 
 def groups_table(groups: Iterable[CoupledGroup]) -> Table:
     """The coupled groups of one model."""
     table = _table("Coupled groups", "size", "role", "status", "members")
     for group in groups:
-        places = [f"{name}:{dim}" for name, dim in group.members]
-        table.add_row(str(group.size), group.role, group.status, ", ".join(places[:3]) + (", ..." if len(places) > 3 else ""))
+        places = _first(f"{name}:{dim}" for name, dim in group.members)
+        table.add_row(str(group.size), group.role, group.status, places)
     return table
+
+
+def _first(names: Iterable[str]) -> str:
+    """The first three names, and dots where there are more."""
+    listed = list(names)
+    return ", ".join(listed[:3]) + (", ..." if len(listed) > 3 else "")
