@@ -6,9 +6,10 @@ free width doubled (a teacher for the student that `build()` gives).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +19,136 @@ from torch import nn
 from tests.blocks import ATTENTION_BLOCKS, IMAGE_BLOCKS, TOKEN_BLOCKS, WEIGHT_BLOCKS, Block
 from tests.blocks.base import WIDTHS
 from tests.programs import programs as programs
+from wsel_graph.axes import Atom, Axis, concat, fixed, product
 
+T = TypeVar("T")
 Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]
+
+# -- axes
+
+
+def divisors(n: int) -> list[int]:
+    """All divisors, in order."""
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+@st.composite
+def axes(draw: Draw, size: int, pool: list[Atom] | None = None, depth: int = 3) -> Axis:
+    """Some structure of `size` positions; atoms of the pool may occur again."""
+    if size <= 1:
+        return fixed(size)
+    pool = [] if pool is None else pool
+    kind = draw(st.sampled_from(("atom", "product", "concat", "again", "fixed") if depth else ("atom", "again")))
+    if kind == "product" and (inner := draw(st.sampled_from(divisors(size)))) not in (1, size):
+        return product(draw(axes(size // inner, pool, depth - 1)), draw(axes(inner, pool, depth - 1)))
+    if kind == "concat":
+        first = draw(st.integers(1, size - 1))
+        return concat(draw(axes(first, pool, depth - 1)), draw(axes(size - first, pool, depth - 1)))
+    if kind == "again" and (same := [atom for atom in pool if atom.size == size]):
+        return draw(st.sampled_from(same))
+    if kind == "fixed":
+        return fixed(size)
+    pool.append(Atom(size))
+    return pool[-1]
+
+
+@dataclass(frozen=True)
+class Script:
+    """A rearrangement of one or two numbered arrays: what reshapes, slices and joins may do to axes.
+
+    A step is a verb, the index of the value it acts on, and arguments; every step makes one value.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    steps: tuple[tuple[Any, ...], ...]
+
+    def run(self, values: list[T], verbs: Verbs[T]) -> list[T]:
+        """All values, first the given ones, then those that the steps make."""
+        values = list(values)
+        for verb, index, *arguments in self.steps:
+            others = [values[arguments.pop(0)]] if verb in ("cat", "add") else []
+            values.append(getattr(verbs, verb)(values[index], *others, *arguments))
+        return values
+
+
+class Verbs(Protocol[T]):
+    """The steps of a script, for tensors or for axes."""
+
+    def reshape(self, x: T, sizes: tuple[int, ...]) -> T: ...
+    def permute(self, x: T, order: tuple[int, ...]) -> T: ...
+    def slice(self, x: T, dim: int, start: int, stop: int) -> T: ...
+    def stride(self, x: T, dim: int, step: int, phase: int) -> T: ...
+    def cat(self, x: T, y: T, dim: int) -> T: ...
+    def add(self, x: T, y: T) -> T: ...
+
+
+class TensorVerbs:
+    """The steps of a script on tensors."""
+
+    def reshape(self, x: torch.Tensor, sizes: tuple[int, ...]) -> torch.Tensor:
+        return x.reshape(sizes)
+
+    def permute(self, x: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
+        return x.permute(order)
+
+    def slice(self, x: torch.Tensor, dim: int, start: int, stop: int) -> torch.Tensor:
+        return x.narrow(dim, start, stop - start)
+
+    def stride(self, x: torch.Tensor, dim: int, step: int, phase: int) -> torch.Tensor:
+        return x.index_select(dim, torch.arange(phase, x.shape[dim], step))
+
+    def cat(self, x: torch.Tensor, y: torch.Tensor, dim: int) -> torch.Tensor:
+        return torch.cat([x, y], dim)
+
+    def add(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x + y
+
+
+@st.composite
+def scripts(draw: Draw, longest: int = 7) -> Script:
+    """A script on one or two arrays of up to three dims."""
+    shape = st.lists(st.sampled_from((4, 6, 2, 3, 12, 5, 1)), min_size=1, max_size=3)
+    shapes = tuple(tuple(draw(shape)) for _ in range(draw(st.integers(1, 2))))
+    values = [torch.zeros(shape) for shape in shapes]
+    steps: list[tuple[Any, ...]] = []
+    for _ in range(draw(st.integers(1, longest))):
+        step = draw(_steps(values))
+        values = Script(shapes, (step,)).run(values, TensorVerbs())
+        steps.append(step)
+    return Script(shapes, tuple(steps))
+
+
+@st.composite
+def _steps(draw: Draw, values: list[torch.Tensor]) -> tuple[Any, ...]:
+    index = len(values) - 1 - draw(st.integers(0, min(2, len(values) - 1)))
+    shape = tuple(values[index].shape)
+    dim = draw(st.integers(0, len(shape) - 1))
+    size = shape[dim]
+    match draw(st.sampled_from(("reshape", "slice", "permute", "cat", "stride", "add"))):
+        case "permute":
+            return "permute", index, tuple(draw(st.permutations(range(len(shape)))))
+        case "slice" if size > 1:
+            start = draw(st.integers(0, size - 1))
+            return "slice", index, dim, start, draw(st.integers(start + 1, size))
+        case "stride" if len(divisors(size)) > 2:
+            step = draw(st.sampled_from(divisors(size)[1:-1]))
+            return "stride", index, dim, step, draw(st.integers(0, step - 1))
+        case "cat" if math.prod(shape) < 100:
+            fits = [i for i, v in enumerate(values) if _fits(tuple(v.shape), shape, dim) and v.numel() < 100]
+            return "cat", index, draw(st.sampled_from(fits)), dim
+        case "add":
+            same = [i for i, v in enumerate(values) if tuple(v.shape) == shape]
+            return "add", index, draw(st.sampled_from(same))
+    outer = draw(st.sampled_from(divisors(math.prod(shape))))
+    inner = draw(st.sampled_from(divisors(math.prod(shape) // outer)))
+    return "reshape", index, (outer, inner, math.prod(shape) // outer // inner)
+
+
+def _fits(other: tuple[int, ...], shape: tuple[int, ...], dim: int) -> bool:
+    return len(other) == len(shape) and other[:dim] == shape[:dim] and other[dim + 1 :] == shape[dim + 1 :]
+
+
+# -- architectures
 
 IMAGE, BATCH, CLASSES, VOCABULARY = 4, 2, 3, 11
 MAX_WIDTH, MAX_TOKENS = 40, 24

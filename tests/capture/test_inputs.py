@@ -49,6 +49,7 @@ def test_a_shape_takes_the_models_dtype() -> None:
     assert groups(ws.trace(model, (2, 4))) == groups(ws.trace(model, torch.ones(2, 4, dtype=torch.float64)))
 
 
+@pytest.mark.filterwarnings("ignore:.*treespec:FutureWarning")  # torch copies its own exported modules this way
 def test_graph_module_and_exported_program_give_the_same_groups() -> None:
     model, x = Transformer(16, 2, 8).eval(), torch.randn(2, 5, 7)
     expected = groups(ws.trace(model, x))
@@ -64,7 +65,7 @@ def test_graph_module_and_exported_program_give_the_same_groups() -> None:
 def test_recorded_graph_can_be_traced_again() -> None:
     graph = ws.trace(Transformer(), (2, 5, 7))
     again = ws.trace(graph.fx, (2, 5, 7))
-    assert [g.size for g in again.groups if g.free] == [g.size for g in graph.groups if g.free]
+    assert sorted(groups(again)) == sorted(groups(graph))
 
 
 def test_meta_model_is_traced_without_weights() -> None:

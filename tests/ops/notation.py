@@ -1,6 +1,6 @@
 """What rules say about calls and chains of calls, as text: `"a (b c) -> b a c"`.
 
-Free atoms are lower case letters in order of appearance, pinned and anchored ones upper case.
+Free atoms are lower case letters in order of appearance, pinned and anchored ones upper case; `()` is a scalar.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _text(solver: AxisSolver, operands: Iterable[Sequence[Axis]], results: Itera
     found = dict.fromkeys(atom for side in sides for axes in side for axis in axes for atom in atoms(axis))
     marked = {*solver.pinned, *solver.anchored}
     names = {a: _letters(i, upper=a in marked) for i, a in enumerate(found)}
-    return " -> ".join(", ".join(format_axes(axes, names) for axes in side) for side in sides).strip()
+    return " -> ".join(", ".join(format_axes(axes, names) or "()" for axes in side) for side in sides).strip()
 
 
 def _letters(i: int, *, upper: bool) -> str:

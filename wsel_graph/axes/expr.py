@@ -33,20 +33,26 @@ class Atom:
         return f"a{self.serial}:{self.size}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Product:
     """A row-major merge of `factors`; the last factor varies fastest."""
 
     factors: tuple[Axis, ...]
     size: int
 
+    def __repr__(self) -> str:
+        return f"({' '.join(map(repr, self.factors))})"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Concat:
     """`parts` laid end to end."""
 
     parts: tuple[Axis, ...]
     size: int
+
+    def __repr__(self) -> str:
+        return str(self.size) if self == fixed(self.size) else f"({' + '.join(map(repr, self.parts))})"
 
 
 Axis: TypeAlias = Atom | Product | Concat

@@ -139,7 +139,7 @@ class _Parser:
             return fixed(int(token.text))
         if token.text == "(":
             return self._sum(token)
-        raise self._fail(f"expected a name, a number or '(', found {token.text or 'the end'!r}", token.start)
+        raise self._fail("this ')' closes nothing", token.start)
 
     def _atom(self, token: _Token) -> Axis:
         if token.text not in self._sizes:

@@ -21,10 +21,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from wsel_graph.capture.replicate import geometry
 from wsel_graph.capture.whole import lower
 from wsel_graph.errors import CaptureError
 
 META = torch.device("meta")
+
+_SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 
 # What takes values out of PyTorch's sight. Recorded as an operator of our own, so that the axes read are pinned.
 LEAVING = frozenset({torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.__dlpack__})
@@ -60,6 +63,8 @@ class Recorder:
         self.last_op: str = ""
         self._device = device
         self._known: dict[int, tuple[weakref.ref[torch.Tensor], fx.Node]] = {}
+        self._by_memory: dict[tuple[object, ...], tuple[weakref.ref[torch.Tensor], fx.Node]] = {}
+        self._state_storages: set[object] = set()
         self._pending: dict[int, tuple[weakref.ref[torch.Tensor], fx.Node, int]] = {}
         self._paused = False
 
@@ -68,8 +73,11 @@ class Recorder:
     def know(self, tensor: torch.Tensor, node: fx.Node) -> None:
         """Remember that `node` produced `tensor`."""
         node.meta["value"] = info(tensor)
-        node.meta["storage"] = tensor.untyped_storage()._cdata if tensor.layout == torch.strided else None
-        self._known[id(tensor)] = (weakref.ref(tensor), node)
+        memory = geometry(tensor)
+        node.meta["storage"] = memory[0]
+        self._known[id(tensor)] = self._by_memory[memory] = (weakref.ref(tensor), node)
+        if "state" in node.meta:
+            self._state_storages.add(memory[0])
 
     def node_of(self, tensor: torch.Tensor) -> fx.Node:
         """The node that produced a tensor; a tensor from nowhere becomes a constant."""
@@ -80,9 +88,18 @@ class Recorder:
             node = self.graph.call_function(operator.getitem, (source, index))
             node.meta["module"] = source.meta["module"]
         else:
-            node = self._constant(tensor)
+            node = self._same_memory(tensor) or self._constant(tensor)
         self.know(tensor, node)
         return node
+
+    def _same_memory(self, tensor: torch.Tensor) -> fx.Node | None:
+        """The node of a tensor that came back as a new Python object (autograd's saved tensors, `.data`)."""
+        memory = geometry(tensor)
+        if (entry := self._by_memory.get(memory)) is not None and entry[0]() is not None:
+            return entry[1]
+        if memory[0] in self._state_storages:
+            raise CaptureError(f"{self.last_op} reads part of a parameter through a view made out of PyTorch's sight")
+        return None
 
     def _constant(self, tensor: torch.Tensor) -> fx.Node:
         if tensor.device == META and tensor.dim() > 0:
@@ -147,6 +164,10 @@ class Recorder:
 
     def call_whole(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a composite function with recording paused, and record it as one operator."""
+        if func == _SET_DATA and not self._paused:
+            node = self.node_of(args[1])
+            func(*args, **kwargs)
+            return self.know(args[0], node)
         if func in LEAVING and not self._paused and args[0].device != META:
             leaves_torch(args[0])
         transformed = any(map(torch._C._functorch.is_functorch_wrapped_tensor, _tensors(args)))  # vmap and its kin

@@ -28,6 +28,38 @@ def as_like(original: torch.Tensor, converted: torch.Tensor) -> torch.Tensor:
     return nn.Parameter(converted, requires_grad=original.requires_grad and converted.is_floating_point())
 
 
+def geometry(tensor: torch.Tensor) -> tuple[object, ...]:
+    """Which elements of which storage a tensor shows; equal for two tensors that are the same memory."""
+    if tensor.layout != torch.strided:
+        return (id(tensor),)
+    return tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+
+
+class _Registered:
+    """Converts parameters and buffers, once for each piece of memory: what shares it goes on sharing it."""
+
+    def __init__(self, convert: Convert) -> None:
+        self._convert = convert
+        self._done: dict[tuple[object, ...], torch.Tensor] = {}
+
+    def convert(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The converted tensor, shared with every other tensor of the same geometry."""
+        key = geometry(tensor)
+        if key not in self._done:
+            self._done[key] = self._convert(tensor.detach())
+        return as_like(tensor, self._done[key])
+
+    def convert_attribute(self, tensor: torch.Tensor) -> torch.Tensor:
+        """As `convert`, for a tensor that is no parameter or buffer; a partial view of one is refused."""
+        key = geometry(tensor)
+        if key not in self._done and tensor.numel() and any(key[0] == own[0] for own in self._done):
+            raise CaptureError(
+                f"an attribute holds a {list(tensor.shape)} view of a parameter or buffer; a copy of the model would not "
+                "share its memory. Take the view in forward."
+            )
+        return self._done[key] if key in self._done else self._convert(tensor.detach())
+
+
 class _ConvertTensors(TorchFunctionMode):
     """While active, deep copies of tensors go through `convert`."""
 
@@ -42,7 +74,7 @@ class _ConvertTensors(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         tensor, memo = args
         if id(tensor) not in memo:
-            memo[id(tensor)] = self._convert(tensor.detach())
+            memo[id(tensor)] = self._convert(tensor)
         return memo[id(tensor)]
 
 
@@ -56,12 +88,14 @@ def replicate(module: nn.Module, convert: Convert) -> nn.Module:
     """
     _refuse_scripted(module)
     with torch.no_grad():
-        memo: dict[int, Any] = {}
-        for tensor in (*module.parameters(), *module.buffers()):
-            memo[id(tensor)] = as_like(tensor, convert(tensor.detach()))
+        registered = _Registered(convert)
+        states = (*module.parameters(), *module.buffers())
+        memo: dict[int, Any] = {id(tensor): registered.convert(tensor) for tensor in states}
         try:
-            with _ConvertTensors(convert):
+            with _ConvertTensors(registered.convert_attribute):
                 duplicate: nn.Module = copy.deepcopy(module, memo)
+        except CaptureError:
+            raise
         except Exception as error:
             raise CaptureError(
                 f"{type(module).__name__} cannot be copied ({type(error).__name__}: {error}), and captures never "

@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 
 from wsel_graph.capture.inputs import Inputs, normalize_inputs, tensor_labels
 from wsel_graph.capture.recorder import META, Recorder
-from wsel_graph.capture.replicate import Convert, evaluation_copy
+from wsel_graph.capture.replicate import Convert, evaluation_copy, geometry
 from wsel_graph.errors import CaptureError, ExampleInputsError
 
 # Attribute tensors up to this many elements keep their values during a meta capture (index tables, masks).
@@ -100,7 +100,7 @@ def _as_module(model: Any, example_inputs: Any) -> tuple[nn.Module, Any]:
 
 def collect_states(model: nn.Module) -> tuple[State, ...]:
     """Every parameter and buffer once, in module order, with all names of shared ones."""
-    names: dict[int, list[str]] = {}
+    names: dict[object, list[str]] = {}  # by memory: parameters that share it are one state
     found: list[tuple[str, str, torch.Tensor]] = []
     persistent = set(_state_dict_names(model))
     for kind, items in (
@@ -108,12 +108,13 @@ def collect_states(model: nn.Module) -> tuple[State, ...]:
         ("buffer", model.named_buffers(remove_duplicate=False)),
     ):
         for name, tensor in items:
-            if id(tensor) not in names:
+            _refuse_uninitialized(name, tensor)
+            key = geometry(tensor)
+            if key not in names:
                 found.append((name, kind, tensor))
-            names.setdefault(id(tensor), []).append(name)
-    _refuse_uninitialized(found)
+            names.setdefault(key, []).append(name)
     return tuple(
-        State(name, tuple(names[id(tensor)]), kind, not persistent.isdisjoint(names[id(tensor)]), tensor)
+        State(name, tuple(own := names[geometry(tensor)]), kind, not persistent.isdisjoint(own), tensor)
         for name, kind, tensor in found
     )
 
@@ -128,10 +129,9 @@ def _state_dict_names(model: nn.Module) -> Iterator[str]:
                 yield prefix + name
 
 
-def _refuse_uninitialized(found: list[tuple[str, str, torch.Tensor]]) -> None:
-    for name, _, tensor in found:
-        if isinstance(tensor, (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)):
-            raise CaptureError(f"{name} is uninitialized (a lazy module): run the model once, then try again.")
+def _refuse_uninitialized(name: str, tensor: torch.Tensor) -> None:
+    if isinstance(tensor, (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)):
+        raise CaptureError(f"{name} is uninitialized (a lazy module): run the model once, then try again.")
 
 
 def _float_dtype(states: tuple[State, ...]) -> torch.dtype:
@@ -189,7 +189,8 @@ def _introduce(recorder: Recorder, duplicate: nn.Module, states: tuple[State, ..
     for state in states:
         node = recorder.graph.get_attr(state.name)
         node.meta["state"] = state.name
-        recorder.know(tensors[state.name], node)
+        for name in state.names:
+            recorder.know(tensors[name], node)
 
 
 def _run(recorder: Recorder, duplicate: nn.Module, inputs: Inputs) -> Any:

@@ -108,18 +108,19 @@ def find_roles(walk: Propagation) -> dict[Atom, str]:
     """
     found: dict[Atom, str] = {}
     for axis, role in walk.roles:
-        for atom, name in _named_atoms(walk.solver.resolve(axis), role):
+        for atom, name in _named_atoms(walk, walk.solver.resolve(axis), role):
             found[atom] = min(found.get(atom, name), name, key=ROLES.index)
     return found
 
 
-def _named_atoms(axis: Axis, role: str) -> list[tuple[Atom, str]]:
+def _named_atoms(walk: Propagation, axis: Axis, role: str) -> list[tuple[Atom, str]]:
     if isinstance(axis, Atom):
         return [(axis, role)]
-    pair = axis.factors if isinstance(axis, Product) and role == "heads" else ()
-    if len(pair) == 2 and isinstance(pair[0], Atom) and isinstance(pair[1], Atom):
-        return [(pair[0], "heads"), (pair[1], "queries")]
-    return []
+    factors = axis.factors if isinstance(axis, Product) and role == "heads" else ()
+    selectable = [factor for factor in factors if not walk.solver.is_pinned(factor)]  # leaves out the batch
+    if len(selectable) > 2 or not all(isinstance(factor, Atom) for factor in selectable):
+        return []
+    return [(atom, name) for atom, name in zip(selectable, ("heads", "queries"), strict=False) if isinstance(atom, Atom)]
 
 
 def tensor_axes(walk: Propagation, groups: Iterable[CoupledGroup]) -> dict[str, TensorAxes]:

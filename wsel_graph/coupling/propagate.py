@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -108,7 +108,10 @@ def _called(walk: Propagation, node: fx.Node) -> Value | list[Value]:
 
 def _make_call(walk: Propagation, node: fx.Node) -> Call:
     def to_value(argument: Any) -> Any:
-        return _one(walk.values[argument])
+        value = _one(walk.values[argument])
+        if value.filled and argument.meta.get("storage") in walk.written:
+            return replace(value, filled=False)
+        return value
 
     bound = bind(node.target, node.args, node.kwargs)
     arguments = {name: fx.node.map_arg(value, to_value) for name, value in bound.items()}
@@ -188,7 +191,7 @@ def _wrap(walk: Propagation, node: fx.Node, call: Call, outputs: Outputs) -> Val
             )
         return Value(
             axes, fact.shape, not (from_input or from_state), from_state and not from_input, _is_mask(fact),
-            _stays_filled(walk, node), fact.contiguous,
+            str(node.target._schema.name) in _FILLED_NAMES, fact.contiguous,  # type: ignore[union-attr]
         )  # fmt: skip
 
     if isinstance(facts, TensorInfo):
@@ -196,8 +199,3 @@ def _wrap(walk: Propagation, node: fx.Node, call: Call, outputs: Outputs) -> Val
     several = outputs if isinstance(outputs, list) else [outputs]
     absent = Value((), (), True, False, False, False)
     return [absent if fact is None else wrap(axes, fact) for axes, fact in zip(several, facts, strict=True)]
-
-
-def _stays_filled(walk: Propagation, node: fx.Node) -> bool:
-    """Made by a constant-filling operator and, so far, not written to."""
-    return str(node.target._schema.name) in _FILLED_NAMES and node.meta.get("storage") not in walk.written  # type: ignore[union-attr]

@@ -14,7 +14,7 @@ from wsel_graph.planner.flat import Run, find_runs, flat_positions, may_be_flat,
 from wsel_graph.planner.joint import Joint, Joints, PairedDim, shorten
 
 _ADVICE = {
-    "input": "Give the student the teacher's input channels",
+    "input": "Give the student the teacher's input channels or length",
     "kernel": "Give the student the teacher's kernel size",
     "position": "Give the student the teacher's resolution or sequence length",
     "vocabulary": "Give the student the teacher's vocabulary",
