@@ -303,7 +303,8 @@ def cat(s: Sketch) -> None:
     shape = list(s.shape(x))
 
     def fits(v: torch.Tensor) -> bool:
-        return v.dim() == len(shape) and all(m == n for d, (m, n) in enumerate(zip(v.shape, shape, strict=True)) if d != dim)
+        other = tuple(v.shape)
+        return len(other) == len(shape) and other[:dim] == (*shape[:dim],) and other[dim + 1 :] == (*shape[dim + 1 :],)
 
     if s.integer(0, 1):
         s.emit(f"torch.cat([{x}, {s.value(fits)}], {dim})")
@@ -337,7 +338,8 @@ def part(s: Sketch) -> str:
     size = s.shape(x)[dim]
     start = s.integer(0, size - 1)
     stop = s.integer(start + 1, size)
-    inner = s.choose((f"{start}:{stop}", f"{start}:{stop}", f"{start}::{s.integer(2, 3)}", f":-{max(1, start)}", f"{start}"))
+    span = f"{start}:{stop}"
+    inner = s.choose((span, span, f"{start}::{s.integer(2, 3)}", f":-{max(1, start)}", f"{start}"))
     return f"{x}[{':, ' * dim}{inner}]"
 
 
@@ -368,18 +370,19 @@ def write(s: Sketch) -> None:
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "plain": (
         "torch.relu({x})", "torch.tanh({x})", "F.gelu({x})", "torch.sigmoid({x})", "F.silu({x}) * 2", "{x}.abs() + 1",
-        "F.hardswish({x})", "F.leaky_relu({x})", "{x} ** 2", "{x}.clone()", "{x}.contiguous()", "F.dropout({x}, 0.5, False)",
-        "{x}.clamp(-1, 1)", "torch.where({x} > 0, {x}, 0.1 * {x})", "{x}.masked_fill({x} > 1, 0.0)", "F.softplus({x})",
-        "torch.lerp({x}, {x}.tanh(), 0.3)", "torch.addcmul({x}, {x}, {x})", "{x}.float()", "F.elu({x})",
-        "torch.maximum({x}, {x}.mean())", "torch.atan2({x}, {x}.abs() + 1)", "torch.floor({x} * 0)", "{x}.neg().exp()",
+        "F.hardswish({x})", "F.leaky_relu({x})", "{x} ** 2", "{x}.clone()", "{x}.contiguous()",
+        "F.dropout({x}, 0.5, False)", "{x}.clamp(-1, 1)", "torch.where({x} > 0, {x}, 0.1 * {x})",
+        "{x}.masked_fill({x} > 1, 0.0)", "F.softplus({x})", "torch.lerp({x}, {x}.tanh(), 0.3)",
+        "torch.addcmul({x}, {x}, {x})", "{x}.float()", "F.elu({x})", "torch.maximum({x}, {x}.mean())",
+        "torch.atan2({x}, {x}.abs() + 1)", "torch.floor({x} * 0)", "{x}.neg().exp()",
     ),
     "reduce": (
-        "{x}.sum({d})", "{x}.mean({d}, keepdim=True)", "{x}.amax({d})", "{x}.max({d}).values", "{x}.var({d}, keepdim=True)",
-        "{x}.logsumexp({d})", "{x}.norm(dim={d}, keepdim=True)", "{x}.std({d})", "{x}.mean()", "{x}.sum(({d}, {e}))",
-        "{x}.median({d}).values", "{x}.prod({d})", "torch.var_mean({x}, {d})[1]", "{x}.flatten({d}).sum(-1)",
-        "{x}.min({d}, keepdim=True).values", "torch.linalg.vector_norm({x}, dim={d})", "{x}.kthvalue(1, {d}).values",
-        "{x}.nansum({d})", "({x} > 0).any({d}).float()", "{x}.count_nonzero({d}) * 1.0", "{x}.mode({d}).values",
-        "{x}.quantile(0.5, {d})",
+        "{x}.sum({d})", "{x}.mean({d}, keepdim=True)", "{x}.amax({d})", "{x}.max({d}).values",
+        "{x}.var({d}, keepdim=True)", "{x}.logsumexp({d})", "{x}.norm(dim={d}, keepdim=True)", "{x}.std({d})",
+        "{x}.mean()", "{x}.sum(({d}, {e}))", "{x}.median({d}).values", "{x}.prod({d})", "torch.var_mean({x}, {d})[1]",
+        "{x}.flatten({d}).sum(-1)", "{x}.min({d}, keepdim=True).values", "torch.linalg.vector_norm({x}, dim={d})",
+        "{x}.kthvalue(1, {d}).values", "{x}.nansum({d})", "({x} > 0).any({d}).float()",
+        "{x}.count_nonzero({d}) * 1.0", "{x}.mode({d}).values", "{x}.quantile(0.5, {d})",
     ),
     "normalise": (
         "{x}.softmax({d})", "{x}.log_softmax({d})", "F.normalize({x}, dim={d})", "{x} - {x}.mean({d}, keepdim=True)",
@@ -389,38 +392,45 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "ordered": (
         "{x}.cumsum({d})", "{x}.flip({d})", "{x}.roll(1, {d})", "{x}.sort({d}).values", "{x}.argsort({d}) * 1.0",
         "{x}.topk({k}, {d}).values", "{x}.cummax({d}).values", "{x}.diff(dim={d})", "{x}.tril()", "{x}.cumprod({d})",
-        "{x}.gather({d}, {x}.argsort({d}))", "{x}.argmax({d}, keepdim=True) + {x}", "torch.diagonal({x}, 0, {d}, {e})",
-        "{x}.scatter({d}, {x}.argsort({d}), {x})", "{x}.rot90(1, ({d}, {e}))", "{x}.scatter_add({d}, {x}.argmax({d}, True), {x})",
-        "torch.fft.fft({x}, dim={d}).real", "{x}.take_along_dim({x}.argsort({d}), {d})", "{x}.logcumsumexp({d})",
-        "{x}.max({d}).indices * 1.0", "{x}[{x} > 0].sum()", "{x}.masked_scatter({x} > 0, {x} * 2)", "{x}.unfold({d}, {k}, 1)",
+        "{x}.gather({d}, {x}.argsort({d}))", "{x}.argmax({d}, keepdim=True) + {x}",
+        "torch.diagonal({x}, 0, {d}, {e})", "{x}.scatter({d}, {x}.argsort({d}), {x})", "{x}.rot90(1, ({d}, {e}))",
+        "{x}.scatter_add({d}, {x}.argmax({d}, True), {x})", "torch.fft.fft({x}, dim={d}).real",
+        "{x}.take_along_dim({x}.argsort({d}), {d})", "{x}.logcumsumexp({d})", "{x}.max({d}).indices * 1.0",
+        "{x}[{x} > 0].sum()", "{x}.masked_scatter({x} > 0, {x} * 2)", "{x}.unfold({d}, {k}, 1)",
         "torch.einsum('aa...->a...', {x})", "{x}.triu(1)", "F.one_hot({x}.argmax({d}), {n}) * 1.0",
         "torch.bucketize({x}, {x}.flatten().sort().values) * 1.0", "torch.linalg.inv({x}.mT @ {x} + torch.eye({z}))",
     ),
     "constant": (
-        "{x} + torch.arange({z})", "{x} + torch.linspace(0, 1, {z})", "{x} * torch.ones({z})", "{x} + torch.zeros({z})",
-        "{x} + torch.full(({z},), 0.5)", "{x} @ torch.eye({z})", "{x} * torch.ones({z}).cumsum(0)",
-        "{x} + torch.tensor([float(i) for i in range({z})])", "{x} * torch.ones({z}, {z}).tril()[0]",
-        "{x} + torch.sin(torch.arange({z}) * 0.3)", "{x} + torch.cat([torch.zeros({k}), torch.ones({z})])[:{z}]",
-        "{x}.index_select(-1, torch.arange({z}).flip(0))", "{x}[..., torch.arange({z})]", "{x}[..., list(range({z}))[::-1]]",
-        "{x} + {x}.new_zeros({x}.shape)", "{x} * torch.ones_like({x})", "{x} + torch.ones({z}).sum()",
-        "{x}.index_add(-1, torch.arange({z}), {x})", "F.embedding(torch.arange({z}), {x})", "{x} + torch.eye({z})[0]",
+        "{x} + torch.arange({z})", "{x} + torch.linspace(0, 1, {z})", "{x} * torch.ones({z})",
+        "{x} + torch.zeros({z})", "{x} + torch.full(({z},), 0.5)", "{x} @ torch.eye({z})",
+        "{x} * torch.ones({z}).cumsum(0)", "{x} + torch.tensor([float(i) for i in range({z})])",
+        "{x} * torch.ones({z}, {z}).tril()[0]", "{x} + torch.sin(torch.arange({z}) * 0.3)",
+        "{x} + torch.cat([torch.zeros({k}), torch.ones({z})])[:{z}]",
+        "{x}.index_select(-1, torch.arange({z}).flip(0))", "{x}[..., torch.arange({z})]",
+        "{x}[..., list(range({z}))[::-1]]", "{x} + {x}.new_zeros({x}.shape)", "{x} * torch.ones_like({x})",
+        "{x} + torch.ones({z}).sum()", "{x}.index_add(-1, torch.arange({z}), {x})",
+        "F.embedding(torch.arange({z}), {x})", "{x} + torch.eye({z})[0]",
         "{x} * F.pad(torch.ones({z}), (1, 0))[:{z}]", "{x}.index_copy(-1, torch.arange({z}), {x} * 2)",
     ),
     "arrange": (
         "{x}.unsqueeze({d})", "{x}.squeeze()", "{x}.flatten({d})", "{x}.transpose({d}, {e})", "{x}.movedim({d}, {e})",
         "{x}.repeat_interleave({n}, {d})", "torch.cat([{x}, {x}], {d})", "torch.stack([{x}, {x} * 2], {d})",
-        "torch.stack([{x}, {x} * 2], {d}).flatten({d}, {d} + 1)", "{x}.unsqueeze({d}).expand(*{x}.shape[:{d}], {n}, *{x}.shape[{d}:])",
-        "{x}.repeat(2, *[1] * ({x}.dim() - 1))", "F.pad({x}, (1, {n}))", "F.pad({x}, (0, 0, 1, 0))", "F.glu({x}, {d})",
-        "{x}.narrow({d}, 1, {k})", "{x}.unflatten({d}, ({n}, -1))", "{x}.tile(2)", "F.channel_shuffle({x}, {n})",
-        "F.pixel_shuffle({x}, 2)", "F.pixel_unshuffle({x}, 2)", "F.avg_pool1d({x}, 2)", "F.interpolate({x}, scale_factor=2)",
-        "F.max_pool2d({x}, 2)", "F.adaptive_avg_pool2d({x}, 1)", "F.unfold({x}, 2)", "F.pad({x}, (1, 1), mode='circular')",
-        "torch.cat([-{x}[..., 1::2], {x}[..., ::2]], -1)", "torch.cat([-{x}.chunk(2, -1)[1], {x}.chunk(2, -1)[0]], -1)",
+        "torch.stack([{x}, {x} * 2], {d}).flatten({d}, {d} + 1)",
+        "{x}.unsqueeze({d}).expand(*{x}.shape[:{d}], {n}, *{x}.shape[{d}:])", "{x}.repeat(2, *[1] * ({x}.dim() - 1))",
+        "F.pad({x}, (1, {n}))", "F.pad({x}, (0, 0, 1, 0))", "F.glu({x}, {d})", "{x}.narrow({d}, 1, {k})",
+        "{x}.unflatten({d}, ({n}, -1))", "{x}.tile(2)", "F.channel_shuffle({x}, {n})", "F.pixel_shuffle({x}, 2)",
+        "F.pixel_unshuffle({x}, 2)", "F.avg_pool1d({x}, 2)", "F.interpolate({x}, scale_factor=2)",
+        "F.max_pool2d({x}, 2)", "F.adaptive_avg_pool2d({x}, 1)", "F.unfold({x}, 2)",
+        "F.pad({x}, (1, 1), mode='circular')", "torch.cat([-{x}[..., 1::2], {x}[..., ::2]], -1)",
+        "torch.cat([-{x}.chunk(2, -1)[1], {x}.chunk(2, -1)[0]], -1)",
         "torch.outer({x}.flatten()[:{n}], {x}.flatten()[{n}:])", "{x}.view_as({x})", "F.pad({x}, (-1, 0))", "{x}.mT",
         "torch.cdist({x}, {x})", "torch.view_as_complex({x}.unflatten(-1, (-1, 2)).contiguous()).abs()",
-        "torch.meshgrid({x}.flatten(), {x}.flatten(), indexing='ij')[0]", "{x}.slice_scatter({x}.narrow({d}, 0, {k}), {d}, 0, {k})",
-        "torch.einsum('...i,...j->...ij', {x}, {x})", "torch.einsum('...i,...i->...', {x}, {x})", "{x}.swapaxes({d}, {e})",
-        "torch.bmm({x}, {x}.transpose(1, 2))", "torch.baddbmm({x}, {x}, {x}.mT @ {x})", "torch.addmm({x}, {x}, {x}.t() @ {x})",
-        "torch.as_strided({x}, ({n}, {k}), ({k}, 1))", "{x}[None, :, None]", "{x}.select({d}, -1)", "{x}.hsplit({n})[0]",
+        "torch.meshgrid({x}.flatten(), {x}.flatten(), indexing='ij')[0]",
+        "{x}.slice_scatter({x}.narrow({d}, 0, {k}), {d}, 0, {k})", "torch.einsum('...i,...j->...ij', {x}, {x})",
+        "torch.einsum('...i,...i->...', {x}, {x})", "{x}.swapaxes({d}, {e})", "torch.bmm({x}, {x}.transpose(1, 2))",
+        "torch.baddbmm({x}, {x}, {x}.mT @ {x})", "torch.addmm({x}, {x}, {x}.t() @ {x})",
+        "torch.as_strided({x}, ({n}, {k}), ({k}, 1))", "{x}[None, :, None]", "{x}.select({d}, -1)",
+        "{x}.hsplit({n})[0]",
     ),
 }  # fmt: skip
 
@@ -440,8 +450,9 @@ def template(kind: str) -> Operator:
 
 
 OPERATORS: tuple[Operator, ...] = (
-    linear, linear, matmul, einsum, convolution, attention, join, join, scale, norm, reshape, reshape, permute, cat, cut, take,
-    write, *(template(kind) for kind in ("plain", "plain", "arrange", "arrange", "normalise", "constant", "reduce", "ordered")),
+    linear, linear, matmul, einsum, convolution, attention, join, join, scale, norm, reshape, reshape, permute, cat, cut,
+    take, write, template("plain"), template("plain"), template("arrange"), template("arrange"), template("normalise"),
+    template("constant"), template("reduce"), template("ordered"),
 )  # fmt: skip
 
 

@@ -283,7 +283,9 @@ def recipes(draw: Draw, kinds: tuple[type[Block], ...], c: int, n: int) -> tuple
 
 
 @st.composite
-def chains(draw: Draw, kinds: tuple[type[Block], ...], c: int, n: int, longest: int) -> tuple[tuple[Recipe, ...], int, int]:
+def chains(
+    draw: Draw, kinds: tuple[type[Block], ...], c: int, n: int, longest: int
+) -> tuple[tuple[Recipe, ...], int, int]:
     """Up to `longest` blocks, each fitting the one before."""
     found: list[Recipe] = []
     for _ in range(draw(st.integers(0, longest))):

@@ -17,7 +17,9 @@ from wsel_graph.axes.expr import EMPTY
 def chosen(draw: st.DrawFn) -> tuple[Axis, dict[Atom, list[int]]]:
     """An axis, and elements taken from some of its atoms, in any order."""
     axis = draw(axes(draw(st.sampled_from((12, 8, 6, 5, 1, 0)))))
-    picks = {atom: draw(st.lists(st.integers(0, atom.size - 1), unique=True)) for atom in atoms(axis) if draw(st.booleans())}
+    picks = {
+        atom: draw(st.lists(st.integers(0, atom.size - 1), unique=True)) for atom in atoms(axis) if draw(st.booleans())
+    }
     return axis, picks
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -491,7 +492,7 @@ SECONDS = 5.0
 def chained(solver: AxisSolver, step: int) -> list[Axis]:
     """5,000 axes, each unified with the next, from either end."""
     chain = [solver.fresh(6) for _ in range(5000)]
-    for left, right in list(zip(chain, chain[1:], strict=False))[::step]:
+    for left, right in list(itertools.pairwise(chain))[::step]:
         solver.unify(left, right)
     return chain
 

@@ -1,4 +1,4 @@
-"""Attention on tokens: how queries, keys and values are cut, coded, biased and put together differs; the idea does not."""
+"""Attention on tokens: queries, keys and values are cut, coded, biased and joined in many ways."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Attention(Block):
 
     @staticmethod
     def options(c: int) -> Options:
-        layouts = ("3hd", "chunk", "h3d", "hd3", "unbind", "3hd-permute", "separate", "q-kv", "in_proj", "einsum", "slices")
+        fused = ("3hd", "chunk", "h3d", "hd3", "unbind", "3hd-permute", "in_proj", "einsum", "slices")
+        layouts = (*fused, "separate", "q-kv")
         codes = ("none", "half", "interleaved", "complex", "norm", "scale", "partial", "learned")
         biases = ("none", "table", "causal", "mask", "alibi", "talk", "additive")
         return {
@@ -225,7 +226,11 @@ class Library(Block):
 
     @staticmethod
     def options(c: int) -> Options:
-        return {"heads": divisor(c), "form": pick("mha", "layer", "decoder", "weights", "late", "cross"), "first": flag()}
+        return {
+            "heads": divisor(c),
+            "form": pick("mha", "layer", "decoder", "weights", "late", "cross"),
+            "first": flag(),
+        }
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         match self.form:

@@ -14,7 +14,9 @@ from tests.blocks.base import ACTIVATIONS, Block, Options, activation, divisor, 
 class Conv(Block):
     """A convolution: grouped, depthwise, dilated, transposed, with or without norm and residual."""
 
-    def __init__(self, c: int, n: int, k: int, *, to: int, kernel: int, groups: int, norm: str, act: str, form: str) -> None:
+    def __init__(
+        self, c: int, n: int, k: int, *, to: int, kernel: int, groups: int, norm: str, act: str, form: str
+    ) -> None:
         out = c if form in ("depthwise", "grouped") else to * k
         super().__init__(out, n)
         groups = {"depthwise": c, "grouped": groups}.get(form, 1)
@@ -27,7 +29,14 @@ class Conv(Block):
     def options(c: int) -> Options:
         norm = pick("none", "batch", "group", "layer", "instance", "local")
         form = pick("plain", "depthwise", "grouped", "transposed")
-        return {"to": width(), "kernel": pick(1, 3), "groups": divisor(c), "norm": norm, "act": activation(), "form": form}
+        return {
+            "to": width(),
+            "kernel": pick(1, 3),
+            "groups": divisor(c),
+            "norm": norm,
+            "act": activation(),
+            "form": form,
+        }
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = ACTIVATIONS[self.act](self.norm(self.conv(x)))
@@ -129,8 +138,8 @@ class Branches(Block):
     def __init__(self, c: int, n: int, k: int, *, to: int, other: int, form: str) -> None:
         a, b = to * k, other * k
         half = c // 2
-        outs = {"inception": a + b, "dense": c + a, "ghost": 2 * a, "split": c, "res2": c, "partial": c, "sum": c, "nested": c + a + b}
-        super().__init__(outs[form], n)
+        grown = {"inception": a + b, "dense": c + a, "ghost": 2 * a, "nested": c + a + b}
+        super().__init__(grown.get(form, c), n)
         self.form, self.half = form, half
         self.one, self.two = nn.Conv2d(c, a, 1), nn.Conv2d(c, b, 3, padding=1)
         self.cheap = nn.Conv2d(a, a, 3, padding=1, groups=a)
@@ -184,8 +193,9 @@ class ImageShuffle(Block):
 
     @staticmethod
     def options(c: int) -> Options:
-        forms = ("shuffle", "two-way", "pixel", "unpixel", "unfold", "shift", "blur", "coordinates", "window", "pool", "space")
-        return {"form": pick(*forms), "groups": divisor(c)}
+        channels = ("shuffle", "two-way", "shift", "blur", "coordinates")
+        space = ("pixel", "unpixel", "unfold", "window", "pool", "space")
+        return {"form": pick(*channels, *space), "groups": divisor(c)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, c, h, w = x.shape
@@ -239,7 +249,8 @@ class Generated(Block):
 
     @staticmethod
     def options(c: int) -> Options:
-        return {"form": pick("bank", "standard", "merge", "involution", "identity", "list", "demodulate"), "groups": divisor(c)}
+        forms = ("bank", "standard", "merge", "involution", "identity", "list", "demodulate")
+        return {"form": pick(*forms), "groups": divisor(c)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, c, h, w = x.shape
@@ -304,4 +315,12 @@ class ImageAttention(Block):
         return x + self.proj(y + self.position(v.reshape(b, c, h, w)) if self.form == "convolved" else y)
 
 
-IMAGE_BLOCKS: tuple[type[Block], ...] = (Conv, Residual, SqueezeExcite, Branches, ImageShuffle, Generated, ImageAttention)
+IMAGE_BLOCKS: tuple[type[Block], ...] = (
+    Conv,
+    Residual,
+    SqueezeExcite,
+    Branches,
+    ImageShuffle,
+    Generated,
+    ImageAttention,
+)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.blocks.base import ACTIVATIONS, Block, Options, activation, divisor, divisors, flag, noise, pick, width
+from tests.blocks.base import ACTIVATIONS, Block, Options, activation, divisor, flag, noise, pick, width
 
 
 class Mlp(Block):
@@ -17,7 +17,9 @@ class Mlp(Block):
 
     statistics: ClassVar[bool] = True
 
-    def __init__(self, c: int, n: int, k: int, *, hidden: int, act: str, residual: bool, norm: bool, scaled: bool) -> None:
+    def __init__(
+        self, c: int, n: int, k: int, *, hidden: int, act: str, residual: bool, norm: bool, scaled: bool
+    ) -> None:
         super().__init__(c, n)
         self.norm = nn.LayerNorm(c) if norm else nn.Identity()
         self.fc1, self.fc2 = nn.Linear(c, hidden * k), nn.Linear(hidden * k, c)
@@ -62,7 +64,10 @@ class GatedMlp(Block):
 
     @staticmethod
     def options(c: int) -> Options:
-        return {"hidden": width(), "form": pick("separate", "chunk", "swapped", "glu", "interleaved", "unbind", "slice")}
+        return {
+            "hidden": width(),
+            "form": pick("separate", "chunk", "swapped", "glu", "interleaved", "unbind", "slice"),
+        }
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.up(x)
@@ -99,7 +104,10 @@ class Norm(Block):
 
     @staticmethod
     def options(c: int) -> Options:
-        return {"form": pick("rms", "layer", "hand", "batch", "group", "l2", "scale", "torch_rms", "softmax"), "groups": divisor(c)}
+        return {
+            "form": pick("rms", "layer", "hand", "batch", "group", "l2", "scale", "torch_rms", "softmax"),
+            "groups": divisor(c),
+        }
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         match self.form:
@@ -108,7 +116,11 @@ class Norm(Block):
             case "layer":
                 return F.layer_norm(x, (x.shape[-1],), self.weight, self.bias)
             case "hand":
-                return (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-3).sqrt() * (1 + self.weight)
+                return (
+                    (x - x.mean(-1, keepdim=True))
+                    / (x.var(-1, keepdim=True, unbiased=False) + 1e-3).sqrt()
+                    * (1 + self.weight)
+                )
             case "batch" | "group":
                 return (self.batch or self.group)(x.transpose(1, 2)).transpose(1, 2)
             case "l2":
@@ -182,7 +194,9 @@ class Positions(Block):
 
     @staticmethod
     def options(c: int) -> Options:
-        return {"form": pick("learned", "sine", "embedding", "interpolate", "buffer", "scratch", "alibi", "tokens", "flat")}
+        return {
+            "form": pick("learned", "sine", "embedding", "interpolate", "buffer", "scratch", "alibi", "tokens", "flat")
+        }
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         n, c = x.shape[1:]
@@ -296,12 +310,19 @@ class Experts(Block):
         super().__init__(c, n)
         self.form, self.top = form, top
         self.gate = nn.Linear(c, experts, bias=False)
-        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(c, hidden * k), nn.ReLU(), nn.Linear(hidden * k, c)) for _ in range(experts))
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Linear(c, hidden * k), nn.ReLU(), nn.Linear(hidden * k, c)) for _ in range(experts)
+        )
         self.up, self.down = noise(experts, c, hidden * k), noise(experts, hidden * k, c)
 
     @staticmethod
     def options(c: int) -> Options:
-        return {"form": pick("modules", "stacked", "soft", "gather", "scatter"), "experts": pick(3, 4), "top": pick(1, 2), "hidden": width()}
+        return {
+            "form": pick("modules", "stacked", "soft", "gather", "scatter"),
+            "experts": pick(3, 4),
+            "top": pick(1, 2),
+            "hidden": width(),
+        }
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weights = self.gate(x).softmax(-1)
@@ -330,7 +351,10 @@ class Cut(Block):
 
     @staticmethod
     def options(c: int) -> Options:
-        return {"at": pick(*range(1, c)), "form": pick("split", "half", "swap", "slice", "add", "write", "inplace", "narrow", "copy")}
+        return {
+            "at": pick(*range(1, c)),
+            "form": pick("split", "half", "swap", "slice", "add", "write", "inplace", "narrow", "copy"),
+        }
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         a, b = x.split([self.at, x.shape[-1] - self.at], dim=-1)
@@ -439,7 +463,9 @@ class Shuffle(Block):
             case "fft":
                 return torch.fft.rfft(x, dim=-1).abs().mean(-1, keepdim=True) + x
             case "conv":
-                return x + F.conv1d(x.flatten(0, 1)[:, None], self.weight[None, None, :3], padding=1)[:, 0].view(x.shape)
+                return x + F.conv1d(x.flatten(0, 1)[:, None], self.weight[None, None, :3], padding=1)[:, 0].view(
+                    x.shape
+                )
             case "window":
                 return x + F.pad(x, (1, 1)).unfold(-1, 3, 1).amax(-1)
         return x + torch.stack(x.unbind(-1)[::-1], -1)
@@ -460,7 +486,10 @@ class Grouped(Block):
 
     @staticmethod
     def options(c: int) -> Options:
-        return {"form": pick("diagonal", "bmm", "maxout", "norm", "talk", "conv", "sum", "softmax"), "groups": divisor(c)}
+        return {
+            "form": pick("diagonal", "bmm", "maxout", "norm", "talk", "conv", "sum", "softmax"),
+            "groups": divisor(c),
+        }
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = x.unflatten(-1, (self.groups, -1))
@@ -473,7 +502,9 @@ class Grouped(Block):
             case "maxout":
                 return x + self.fc(y.amax(-2))
             case "norm":
-                return ((y - y.mean(-1, keepdim=True)) / (y.std(-1, keepdim=True, unbiased=False) + 0.1)).reshape(x.shape)
+                return ((y - y.mean(-1, keepdim=True)) / (y.std(-1, keepdim=True, unbiased=False) + 0.1)).reshape(
+                    x.shape
+                )
             case "talk":
                 return torch.einsum("bngc,gh->bnhc", y, self.mix).reshape(x.shape)
             case "conv":
@@ -493,8 +524,9 @@ class Constants(Block):
 
     @staticmethod
     def options(c: int) -> Options:
-        forms = ("pad", "zeros", "ones", "full", "arange", "linspace", "eye", "empty", "mask", "outer", "tensor", "cumsum", "random")
-        return {"form": pick(*forms), "pad": pick(1, 2, 3)}
+        free = ("pad", "zeros", "ones", "full", "empty", "outer")
+        valued = ("arange", "linspace", "eye", "mask", "tensor", "cumsum", "random")
+        return {"form": pick(*free, *valued), "pad": pick(1, 2, 3)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, n, c = x.shape
@@ -574,7 +606,7 @@ class Patches(Block):
         f = self.factor
         match self.form:
             case "view":
-                return x.view(b, n // f, f * c)
+                return x.reshape(b, n // f, f * c)
             case "cat":
                 return torch.cat([x[:, i::f] for i in range(f)], dim=-1)
             case "transposed":
@@ -627,7 +659,10 @@ class Product(Block):
 
     @staticmethod
     def options(c: int) -> Options:
-        return {"form": pick("bilinear", "outer", "einsum", "generated", "gram", "cosine", "square", "kronecker"), "hidden": pick(4, 3, 5)}
+        return {
+            "form": pick("bilinear", "outer", "einsum", "generated", "gram", "cosine", "square", "kronecker"),
+            "hidden": pick(4, 3, 5),
+        }
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         a, b = self.one(x), self.two(x)
@@ -654,8 +689,6 @@ class Product(Block):
 
 
 TOKEN_BLOCKS: tuple[type[Block], ...] = (
-    Mlp, Projection, GatedMlp, Norm, Gate, TokenMixer, Positions, ExtraTokens, Recurrent, Experts, Cut, Strided, Shuffle,
-    Grouped, Constants, Resampler, Patches, Repeat, Product,
+    Mlp, Projection, GatedMlp, Norm, Gate, TokenMixer, Positions, ExtraTokens, Recurrent, Experts, Cut, Strided,
+    Shuffle, Grouped, Constants, Resampler, Patches, Repeat, Product,
 )  # fmt: skip
-
-__all__ = ["TOKEN_BLOCKS", "divisors"]

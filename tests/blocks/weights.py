@@ -17,8 +17,8 @@ class Computed(Block):
 
     statistics: ClassVar[bool] = True
     FORMS = (
-        "slice", "cat", "blocks", "transposed", "standard", "norm", "lora", "masked", "stack", "kron", "softmax", "flat",
-        "gathered", "symmetric", "written", "scaled", "prefix", "diagonal", "chunks", "detached", "bits",
+        "slice", "cat", "blocks", "transposed", "standard", "norm", "lora", "masked", "stack", "kron", "softmax",
+        "flat", "gathered", "symmetric", "written", "scaled", "prefix", "diagonal", "chunks", "detached", "bits",
     )  # fmt: skip
 
     def __init__(self, c: int, n: int, k: int, *, form: str, to: int) -> None:

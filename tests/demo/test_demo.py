@@ -49,9 +49,7 @@ def bank(*headers: tuple[bytes, int, int, int, int, int], frames: int = 12_000) 
 
 class TestSoundBank:
     def test_pitch_is_the_key_less_its_correction(self) -> None:
-        samples = list(
-            pitch._samples(bank((b"Oboe A4", 0, 100, 8000, 69, 0), (b"flat", 100, 300, 8000, 70, 50)))
-        )
+        samples = list(pitch._samples(bank((b"Oboe A4", 0, 100, 8000, 69, 0), (b"flat", 100, 300, 8000, 70, 50))))
         assert [(sample.name, len(sample.audio), sample.rate) for sample in samples] == [
             ("Oboe A4", 100, 8000),
             ("flat", 200, 8000),
@@ -96,9 +94,7 @@ class TestFrontEnd:
         )
 
     def test_tones_repeat_with_the_seed(self) -> None:
-        first, again, other = (
-            pitch.synthetic_tones(3, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
-        )
+        first, again, other = (pitch.synthetic_tones(3, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
         assert torch.equal(first.audio, again.audio)
         assert not torch.equal(first.audio, other.audio)
 

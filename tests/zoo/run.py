@@ -25,13 +25,20 @@ def _work(connection: Connection) -> None:
 
     torch.set_num_threads(1)
     by_id = {entry.id: entry for entry in entries()}
-    while True:
-        entry = by_id[connection.recv()]
+    while (name := _next(connection)) is not None:
+        entry = by_id[name]
         try:
             connection.send(check(entry).as_dict())
         except Exception as error:  # a crash of ours is a result too
             text = "".join(traceback.format_exception(error)[-3:])
             connection.send({"id": entry.id, "family": entry.family, "status": "CRASH", "note": text})
+
+
+def _next(connection: Connection) -> str | None:
+    try:
+        return str(connection.recv())
+    except EOFError:  # the run is over
+        return None
 
 
 class _Worker:

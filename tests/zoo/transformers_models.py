@@ -177,8 +177,8 @@ _ENCODERS = (
     Model("roberta", "roberta", "RobertaForSequenceClassification", {**_ENCODER, "num_labels": 5}, _text),
     Model("albert", "albert", "AlbertForMaskedLM", {**_ENCODER, "embedding_size": 20}, _text),
     Model("distilbert", "distilbert", "DistilBertForSequenceClassification", {
-        "vocab_size": 97, "max_position_embeddings": 32, "n_layers": 2, "n_heads": 6, "dim": 48, "hidden_dim":
-        80, "initializer_range": SPREAD, "num_labels": 5}, _text),
+        "vocab_size": 97, "max_position_embeddings": 32, "n_layers": 2, "n_heads": 6, "dim": 48,
+        "hidden_dim": 80, "initializer_range": SPREAD, "num_labels": 5}, _text),
     Model("electra", "electra", "ElectraForMaskedLM", {**_ENCODER, "embedding_size": 20}, _text),
     Model("deberta", "deberta", "DebertaForMaskedLM", {
         **_ENCODER, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]}, _text),
@@ -198,8 +198,8 @@ _ENCODERS = (
         **_ENCODER, "num_landmarks": 4, "segment_means_seq_len": 12, "conv_kernel_size": 3}, partial(_text,
         12)),
     Model("funnel", "funnel", "FunnelForMaskedLM", {
-        "vocab_size": 97, "block_sizes": [1, 2], "block_repeats": [1, 1], "num_decoder_layers": 1, "d_model":
-        48, "n_head": 6, "d_head": 10, "d_inner": 80}, _text),
+        "vocab_size": 97, "block_sizes": [1, 2], "block_repeats": [1, 1], "num_decoder_layers": 1,
+        "d_model": 48, "n_head": 6, "d_head": 10, "d_inner": 80}, _text),
     Model("esm", "esm", "EsmForMaskedLM", {
         **_TEXT, "position_embedding_type": "rotary", "mask_token_id": 3}, _text),
     Model("rembert", "rembert", "RemBertForMaskedLM", {
@@ -294,8 +294,8 @@ _DECODERS = (
     Model("mamba2", "mamba2", "Mamba2ForCausalLM", {
         **_STATE_SPACE, "num_heads": 6, "head_dim": 16, "n_groups": 2, "chunk_size": 4}, _text),
     Model("jamba", "jamba", "JambaForCausalLM", {
-        **_MIXTURE, "num_experts": 4, "attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels":
-        False, "mamba_d_state": 7, "mamba_d_conv": 3, "mamba_dt_rank": 5}, _text),
+        **_MIXTURE, "num_experts": 4, "attn_layer_period": 2, "attn_layer_offset": 1,
+        "use_mamba_kernels": False, "mamba_d_state": 7, "mamba_d_conv": 3, "mamba_dt_rank": 5}, _text),
     Model("recurrent_gemma", "recurrent_gemma", "RecurrentGemmaForCausalLM", {
         **_GROUPED, "num_hidden_layers": 3, "lru_width": 36, "attention_window_size": 5, "conv1d_width": 3},
         _text),
@@ -337,8 +337,8 @@ _SPEECHES = (
         _spectrogram),
     Model("patchtst", "patchtst", "PatchTSTForPrediction", {
         "num_input_channels": 3, "context_length": 24, "patch_length": 6, "patch_stride": 6, "d_model": 48,
-        "num_attention_heads": 6, "ffn_dim": 80, "num_hidden_layers": 2, "prediction_length": 5, "loss":
-        "mse", "init_std": SPREAD}, _series),
+        "num_attention_heads": 6, "ffn_dim": 80, "num_hidden_layers": 2, "prediction_length": 5,
+        "loss": "mse", "init_std": SPREAD}, _series),
 )
 
 _VISION = (
@@ -367,11 +367,11 @@ _VISION = (
     Model("convnext", "convnext", "ConvNextForImageClassification", _PYRAMID, partial(_image, 64)),
     Model("convnextv2", "convnextv2", "ConvNextV2ForImageClassification", _PYRAMID, partial(_image, 64)),
     Model("segformer", "segformer", "SegformerForSemanticSegmentation", {
-        **_PYRAMID, "num_attention_heads": [1, 2, 4, 7], "mlp_ratios": [3, 3, 3, 3], "decoder_hidden_size":
-        36}, partial(_image, 64)),
+        **_PYRAMID, "num_attention_heads": [1, 2, 4, 7], "mlp_ratios": [3, 3, 3, 3],
+        "decoder_hidden_size": 36}, partial(_image, 64)),
     Model("glpn", "glpn", "GLPNForDepthEstimation", {
-        **_PYRAMID, "num_attention_heads": [1, 2, 4, 7], "mlp_ratios": [3, 3, 3, 3], "decoder_hidden_size":
-        36}, partial(_image, 64)),
+        **_PYRAMID, "num_attention_heads": [1, 2, 4, 7], "mlp_ratios": [3, 3, 3, 3],
+        "decoder_hidden_size": 36}, partial(_image, 64)),
     Model("pvt", "pvt", "PvtForImageClassification", {
         **_PYRAMID, "num_attention_heads": [1, 2, 4, 7], "mlp_ratios": [3, 3, 3, 3]}, partial(_image, 64)),
     Model("poolformer", "poolformer", "PoolFormerForImageClassification", _PYRAMID, partial(_image, 64)),
@@ -416,9 +416,9 @@ _VISION = (
     Model("yolos", "yolos", "YolosForObjectDetection", {
         **_VIT, "image_size": [32, 32], "num_detection_tokens": 7}, _image),
     Model("detr", "detr", "DetrForObjectDetection", {
-        **{k: v for k, v in _BART.items() if k in _SIDES}, "init_std": SPREAD, "num_queries": 7, "num_labels":
-        5, "use_timm_backbone": False, "backbone_config": {**_RESNET, "model_type": "resnet", "out_features":
-        ["stage4"]}}, partial(_image, 64)),
+        **{k: v for k, v in _BART.items() if k in _SIDES}, "init_std": SPREAD, "num_queries": 7,
+        "num_labels": 5, "use_timm_backbone": False, "backbone_config": {**_RESNET, "model_type": "resnet",
+        "out_features": ["stage4"]}}, partial(_image, 64)),
     Model("dpt", "dpt", "DPTForDepthEstimation", {
         **_VIT, "num_hidden_layers": 4, "backbone_out_indices": [0, 1, 2, 3], "neck_hidden_sizes": [12, 16,
         20, 24], "fusion_hidden_size": 28}, _image),
@@ -429,10 +429,11 @@ _VISION = (
     Model("sam", "sam", "SamModel", {
         "vision_config": {"hidden_size": 48, "output_channels": 32, "num_hidden_layers": 2,
         "num_attention_heads": 6, "image_size": 32, "patch_size": 8, "mlp_dim": 80, "num_pos_feats": 16,
-        "window_size": 3, "global_attn_indexes": [1], "initializer_range": SPREAD}, "prompt_encoder_config":
-        {"hidden_size": 32, "image_size": 32, "patch_size": 8, "mask_input_channels": 12,
-        "image_embedding_size": 4}, "mask_decoder_config": {"hidden_size": 32, "mlp_dim": 72,
-        "num_hidden_layers": 2, "num_attention_heads": 4, "iou_head_hidden_dim": 20}}, _image_with_points),
+        "window_size": 3, "global_attn_indexes": [1], "initializer_range": SPREAD},
+        "prompt_encoder_config": {"hidden_size": 32, "image_size": 32, "patch_size": 8,
+        "mask_input_channels": 12, "image_embedding_size": 4}, "mask_decoder_config": {"hidden_size": 32,
+        "mlp_dim": 72, "num_hidden_layers": 2, "num_attention_heads": 4, "iou_head_hidden_dim": 20}},
+        _image_with_points),
 )
 
 _VISION_LANGUAGE = (
@@ -442,13 +443,14 @@ _VISION_LANGUAGE = (
         "text_config": {**_CLIP_TEXT, "projection_size": 48}, "vision_config": _VISION_SIDE},
         _image_and_text),
     Model("blip", "blip", "BlipForConditionalGeneration", {
-        "text_config": {**_CLIP_TEXT, "encoder_hidden_size": 48, "use_cache": False}, "vision_config":
-        _VISION_SIDE, "projection_dim": 28, "image_text_hidden_size": 20}, _image_and_text),
+        "text_config": {**_CLIP_TEXT, "encoder_hidden_size": 48, "use_cache": False},
+        "vision_config": _VISION_SIDE, "projection_dim": 28, "image_text_hidden_size": 20}, _image_and_text),
     Model("vilt", "vilt", "ViltForQuestionAnswering", {**_VIT, **_ENCODER, "num_labels": 5}, _image_and_text),
     Model("git", "git", "GitForCausalLM", {**_DECODER, "vision_config": _VISION_SIDE}, _image_and_text),
     Model("llava", "llava", "LlavaForConditionalGeneration", {
-        "text_config": {**_GROUPED, "model_type": "llama"}, "vision_config": {**_VISION_SIDE, "model_type":
-        "clip_vision_model", "hidden_size": 36}, "image_token_index": IMAGE_TOKEN}, _image_for_text),
+        "text_config": {**_GROUPED, "model_type": "llama"}, "vision_config": {**_VISION_SIDE,
+        "model_type": "clip_vision_model", "hidden_size": 36}, "image_token_index": IMAGE_TOKEN},
+        _image_for_text),
 )
 
 # fmt: on

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from wsel_graph.axes.expr import UNIT, Atom, Axis, Concat, Product, atoms, concat, fixed, product
+from wsel_graph.axes.expr import UNIT, Atom, Axis, Product, atoms, concat, fixed, product
 from wsel_graph.errors import NotationError
 
 _TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z_][\w.']*)|(?P<number>\d+)(?P<glued>\w*)|(?P<sign>[()+]))")
@@ -109,7 +109,9 @@ class _Parser:
             match = _TOKEN.match(self._text, position)
             if match is None:
                 bad = position + len(self._text[position:]) - len(self._text[position:].lstrip())
-                raise self._fail(f"{self._text[bad]!r} is not part of axis notation; use names, numbers, ( ) and +", bad)
+                raise self._fail(
+                    f"{self._text[bad]!r} is not part of axis notation; use names, numbers, ( ) and +", bad
+                )
             if match["glued"]:
                 near = f"{match['number']} {match['glued']}"
                 raise self._fail(f"a space is missing: write '{near}'", match.start("glued"), len(match["glued"]))
@@ -144,7 +146,9 @@ class _Parser:
     def _atom(self, token: _Token) -> Axis:
         if token.text not in self._sizes:
             known = ", ".join(sorted(self._sizes)) or "none"
-            raise self._fail(f"no size for axis {token.text!r}; sizes are given for: {known}", token.start, len(token.text))
+            raise self._fail(
+                f"no size for axis {token.text!r}; sizes are given for: {known}", token.start, len(token.text)
+            )
         size = self._sizes[token.text]
         if size < 0:
             raise self._fail(f"the size of axis {token.text!r} is {size}, below 0", token.start, len(token.text))

@@ -16,7 +16,7 @@ Marks: a *pinned* atom is taken whole; an *anchored* atom may be selected from, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wsel_graph.axes.expr import (
@@ -34,7 +34,7 @@ from wsel_graph.axes.expr import (
 )
 from wsel_graph.errors import AxisConflictError
 
-# A leading factor up to this size may be unrolled into its positions when a cut falls inside it.
+# A leading atom up to this size may be unrolled into its positions when a cut falls inside one of them.
 UNROLL_LIMIT = 64
 
 
@@ -209,15 +209,18 @@ class AxisSolver:
         if isinstance(axis, Atom):
             return self._cut_atom(axis, offset)
         if isinstance(axis, Concat):
-            return self._cut_concat(axis, offset)
+            return self._cut_parts(axis.parts, offset)
         lead, rest = axis.factors[0], product(*axis.factors[1:])
         if offset % rest.size == 0:
             left, right = self._cut(lead, offset // rest.size)
             return product(left, rest), product(right, rest)
-        if lead.size > UNROLL_LIMIT:
-            raise _Misfit
-        self._fix(lead)
-        return self._cut(concat(*([rest] * lead.size)), offset)
+        if isinstance(lead, Atom):
+            if lead.size > UNROLL_LIMIT:
+                raise _Misfit
+            if lead not in self.pinned:
+                self._bind(lead, fixed(lead.size))
+            lead = fixed(lead.size)
+        return self._cut_parts(_distribute(lead, [rest]).parts, offset)
 
     def _cut_atom(self, atom: Atom, offset: int) -> tuple[Axis, Axis]:
         if atom in self.pinned:  # no freedom to track: do not grow one part per slice taken
@@ -226,20 +229,13 @@ class AxisSolver:
         self._bind(atom, concat(left, right))
         return left, right
 
-    def _cut_concat(self, axis: Concat, offset: int) -> tuple[Axis, Axis]:
-        start = 0
-        for i, part in enumerate(axis.parts):
-            if start + part.size >= offset:
-                left, right = self._cut(part, offset - start)
-                return concat(*axis.parts[:i], left), concat(right, *axis.parts[i + 1 :])
-            start += part.size
-        raise _Misfit
-
-    def _fix(self, axis: Axis) -> None:
-        """Give every position of the axis a meaning of its own."""
-        for atom in set_in_order(atoms(self.resolve(axis))):
-            if atom not in self.pinned:
-                self._bind(atom, fixed(atom.size))
+    def _cut_parts(self, parts: Sequence[Axis], offset: int) -> tuple[Axis, Axis]:
+        i = 0
+        while offset > parts[i].size:
+            offset -= parts[i].size
+            i += 1
+        left, right = self._cut(parts[i], offset)
+        return concat(*parts[:i], left), concat(right, *parts[i + 1 :])
 
     # -- unification
 
@@ -313,25 +309,18 @@ class AxisSolver:
             if f.size == g.size:
                 self._merge(f, g)
                 x, y = x[1:], y[1:]
-            elif isinstance(f, Concat) or isinstance(g, Concat):
-                return self._merge_distributed(product(*x), product(*y))
+            elif isinstance(f, Concat):
+                self._merge_concat(_distribute(f, x[1:]), product(*y))
+                x, y = [], []
+            elif isinstance(g, Concat):
+                self._merge_concat(_distribute(g, y[1:]), product(*x))
+                x, y = [], []
             elif (common := math.gcd(f.size, g.size)) == 1:
                 x, y = self._pin_unaligned(x, y)
             else:
                 (f_head, f_tail), (g_head, g_tail) = (self._split(a, a.size // common) for a in (f, g))
                 self._merge(f_head, g_head)
                 x, y = _prepend(f_tail, x[1:]), _prepend(g_tail, y[1:])
-
-    def _merge_distributed(self, left: Axis, right: Axis) -> None:
-        """Use `((a + b) c) == ((a c) + (b c))` on the side whose leading factor is a concat."""
-        left, right = self.resolve(left), self.resolve(right)
-        if not (isinstance(left, Product) and isinstance(left.factors[0], Concat)):
-            left, right = right, left
-        if not (isinstance(left, Product) and isinstance(left.factors[0], Concat)):
-            return self._merge(left, right)
-        rest = left.factors[1:]
-        parts = [product(part, *rest) for part in left.factors[0].parts]
-        self._merge_concat(Concat(tuple(parts), left.size), right)
 
     def _pin_unaligned(self, x: list[Axis], y: list[Axis]) -> tuple[list[Axis], list[Axis]]:
         """Pin the shortest leading runs of factors that have equal products; return what is left."""
@@ -370,6 +359,12 @@ class AxisSolver:
         return [*pieces, axis]
 
 
+def _distribute(lead: Axis, rest: Sequence[Axis]) -> Concat:
+    """`((a + b) c)` as `((a c) + (b c))`."""
+    parts = tuple(product(part, *rest) for part in children(lead))
+    return Concat(parts, sum(part.size for part in parts))
+
+
 def _prepend(axis: Axis, rest: list[Axis]) -> list[Axis]:
     """A factor list with `axis` in front: the factors of a product one by one, nothing for a unit."""
     return [*(axis.factors if isinstance(axis, Product) else (axis,)), *rest]
@@ -387,8 +382,3 @@ def _equal_prefix(x: Sequence[int], y: Sequence[int]) -> tuple[int, int]:
             q *= y[j]
             j += 1
     return i, j
-
-
-def set_in_order(items: Iterable[Atom]) -> list[Atom]:
-    """Distinct atoms in order of first occurrence."""
-    return list(dict.fromkeys(items))

@@ -54,8 +54,8 @@ class _Registered:
         key = geometry(tensor)
         if key not in self._done and tensor.numel() and any(key[0] == own[0] for own in self._done):
             raise CaptureError(
-                f"an attribute holds a {list(tensor.shape)} view of a parameter or buffer; a copy of the model would not "
-                "share its memory. Take the view in forward."
+                f"an attribute holds a {list(tensor.shape)} view of a parameter or buffer, and a copy of the model "
+                "would not share its memory. Take the view in forward."
             )
         return self._done[key] if key in self._done else self._convert(tensor.detach())
 

@@ -120,7 +120,8 @@ def _named_atoms(walk: Propagation, axis: Axis, role: str) -> list[tuple[Atom, s
     selectable = [factor for factor in factors if not walk.solver.is_pinned(factor)]  # leaves out the batch
     if len(selectable) > 2 or not all(isinstance(factor, Atom) for factor in selectable):
         return []
-    return [(atom, name) for atom, name in zip(selectable, ("heads", "queries"), strict=False) if isinstance(atom, Atom)]
+    named = zip(selectable, ("heads", "queries"), strict=False)
+    return [(atom, name) for atom, name in named if isinstance(atom, Atom)]
 
 
 def tensor_axes(walk: Propagation, groups: Iterable[CoupledGroup]) -> dict[str, TensorAxes]:

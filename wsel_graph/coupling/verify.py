@@ -120,7 +120,7 @@ def _rounding(base: nn.Module, inputs: Inputs, expected: list[torch.Tensor], see
         for parameter in moved.parameters():
             if parameter.is_floating_point():
                 step = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-                parameter *= 1 + torch.finfo(torch.float64).eps * step.to(parameter.device)
+                parameter.mul_(1 + torch.finfo(torch.float64).eps * step.to(parameter.device))
     pairs = zip(expected, _outputs(moved, inputs), strict=True)
     return max((relative_error(before, after) for before, after in pairs), default=0.0)
 

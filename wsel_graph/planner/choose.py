@@ -10,7 +10,7 @@ from wsel_graph.coupling.groups import ROLES, CoupledGroup
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Choice
 from wsel_graph.planner.elements import Elements, Method, method_name
-from wsel_graph.planner.flat import Run, find_runs, flat_positions, may_be_flat, pieces
+from wsel_graph.planner.flat import Run, find_runs, flat_positions, flat_runs, pieces
 from wsel_graph.planner.joint import Joint, Joints, PairedDim, shorten
 
 _ADVICE = {
@@ -35,9 +35,7 @@ class Chooser:
     def __init__(self, joints: Joints, elements: Elements) -> None:
         self._joints, self._elements = joints, elements
         self._found = find_runs(joints)
-        self._flat = {
-            run for runs in self._found.values() for run in runs if elements.unit == "flat" and self._fits(run)
-        }
+        self._flat = flat_runs(joints, self._found) if elements.unit == "flat" else set()
         self._methods: dict[Run, Method] = {}
         self._chosen: dict[Run, Sequence[int]] = {}
         self._own: dict[Joint, str] = {}
@@ -48,18 +46,12 @@ class Chooser:
                 self._choose(run)
         self._check_overrides()
 
-    def _fits(self, run: Run) -> bool:
-        pinned = any(group.pinned is not None for joint in run for group in self._joints.groups(joint))
-        return not pinned and may_be_flat(run, self._found)
-
-    def _runs_of(self, joint: Joint) -> Iterable[Run]:
-        """What to choose for a joint group: itself where it stands outside flat runs, and the runs it leads."""
+    def _runs_of(self, joint: Joint) -> list[Run]:
+        """What to choose for a joint group: itself, or the flat runs that it leads."""
         runs = self._found.get(joint, {(joint,)})
         if not runs <= self._flat:
-            yield (joint,)
-        yield from sorted(
-            (run for run in runs & self._flat if run[0] is joint), key=lambda run: self._joints.places(run[-1])
-        )
+            return [(joint,)]
+        return sorted((run for run in runs if run[0] is joint), key=lambda run: self._joints.places(run[-1]))
 
     # -- choosing
 
@@ -67,7 +59,7 @@ class Chooser:
         small, large = _sizes(run)
         places = self._joints.places(run[-1])
         method = self._method(run, places)
-        if method in _NO_METHOD:
+        if isinstance(method, str) and method in _NO_METHOD:
             self._chosen[run] = range(large)
         else:
             self._methods[run] = method
@@ -108,7 +100,8 @@ class Chooser:
         near = difflib.get_close_matches(unused[0], [*roles, *(p for c in self.choices for p in c.members)], n=1)
         raise PlanError(
             f"overrides name no coupled group: {', '.join(map(repr, unused))}. "
-            f"Keys are roles (here {', '.join(roles)}) or places (tensor name:dim)" + (f"; did you mean {near[0]!r}?" if near else "")
+            f"Keys are roles (here {', '.join(roles)}) or places (tensor name:dim)"
+            + (f"; did you mean {near[0]!r}?" if near else "")
         )
 
     # -- facts about a run

@@ -103,10 +103,10 @@ class Elements:
         Raises:
             PlanError: If a list or function gives repeated, out-of-range or too few elements.
         """
-        if method == "random":
-            return sorted(self._generator(place).sample(range(teacher_size), student_size))
-        if isinstance(method, str):
+        if isinstance(method, str) and method in METHODS:
             return METHODS[method](teacher_size, student_size)
+        if isinstance(method, str):
+            return sorted(self._generator(place).sample(range(teacher_size), student_size))
         return checked(
             method(teacher_size, student_size) if callable(method) else method, teacher_size, student_size, place
         )

@@ -1,8 +1,8 @@
 """The `flat` unit: a product of axes such as `(heads head_dim)` is one run of channels, as in the paper.
 
 A run may be flat only where that keeps channels together: its inner axes (all but the first) occur nowhere else, in no
-other run, in no other order and not on their own. The first axis may: a flat run mixes its elements in proportion
-anyway, so that a table with one row per head still fits. Other products are selected factor by factor.
+other run, in no other order and not on their own, and its first axis occurs only as the first of flat runs, which
+then mix its elements in the same proportion. Other products are selected factor by factor.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def pieces(axis: Axis) -> Iterator[tuple[Atom, ...]]:
 
 
 def find_runs(joints: Joints) -> dict[Joint, set[Run]]:
-    """For every joint group, the runs in which it occurs."""
+    """For every joint group that the teacher has, the runs in which it occurs."""
     found: dict[Joint, set[Run]] = {}
     for dims in joints.dims.values():
         for paired in dims:
@@ -56,11 +56,17 @@ def find_runs(joints: Joints) -> dict[Joint, set[Run]]:
     return found
 
 
-def may_be_flat(run: Run, found: Mapping[Joint, set[Run]]) -> bool:
-    """Whether a run can be selected as one axis without taking channels apart."""
-    first, *inner = run
-    leads = all(other[0] is first and first not in other[1:] for other in found[first])
-    return bool(inner) and leads and all(found[joint] == {run} for joint in inner) and len(set(run)) == len(run)
+def flat_runs(joints: Joints, found: Mapping[Joint, set[Run]]) -> set[Run]:
+    """The runs that can be selected as one axis without taking channels apart."""
+    runs = {run for runs in found.values() for run in runs if len(run) > 1 and len(set(run)) == len(run)}
+    flat = {run for run in runs if all(found[joint] == {run} for joint in run[1:]) and _movable(joints, run)}
+    while odd := {run for run in flat if not found[run[0]] <= flat}:
+        flat -= odd
+    return flat
+
+
+def _movable(joints: Joints, run: Run) -> bool:
+    return all(group.pinned is None for joint in run for group in joints.groups(joint))
 
 
 def flat_positions(
