@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -131,7 +132,7 @@ class Sketch:
         owner = nn.ParameterDict({f"p{i}": p for i, p in enumerate(self.parameters)})
         names = dict(self.values) | {"self": owner, "torch": torch, "F": nn.functional, "math": math}
         try:
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings(action="ignore"):
                 exec(line, names)
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
             raise Inapplicable from error
@@ -450,16 +451,16 @@ def template(kind: str) -> Operator:
 
 
 OPERATORS: tuple[Operator, ...] = (
-    linear, linear, matmul, einsum, convolution, attention, join, join, scale, norm, reshape, reshape, permute, cat, cut,
-    take, write, template("plain"), template("plain"), template("arrange"), template("arrange"), template("normalise"),
-    template("constant"), template("reduce"), template("ordered"),
+    linear, linear, matmul, einsum, convolution, attention, join, join, scale, norm, reshape, reshape, permute, cat,
+    cut, take, write, template("plain"), template("plain"), template("arrange"), template("arrange"),
+    template("normalise"), template("constant"), template("reduce"), template("ordered"),
 )  # fmt: skip
 
 
 def finish(s: Sketch, name: str) -> str:
     """A result: the value itself, or what a head makes of it."""
     shape = s.shape(name)
-    if not shape or s.integer(0, 3) == 0:
+    if not shape or shape[-1] > MAX_ELEMENTS // 3 or s.integer(0, 3) == 0:
         return name
     if s.integer(0, 1) and s.values[name].is_floating_point():
         return s.emit(f"F.linear({name}, {s.parameter(3, shape[-1])})")
@@ -483,5 +484,5 @@ def programs(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Program:
         except Inapplicable:
             continue
     sinks = [name for name in reversed(s.values) if name.startswith("v") and not s.is_used(name)]
-    results = tuple(finish(s, name) for name in sinks[: s.integer(1, 3)])
+    results = tuple(finish(s, name) for name in (sinks or ["v0"])[: s.integer(1, 3)])
     return Program(tuple(shapes), tuple(tuple(p.shape) for p in s.parameters), tuple(s.lines), results)

@@ -1,6 +1,6 @@
 """Every check of the project, in the order in which a fault is cheapest to see.
 
-    python -m tests.run_all
+python -m tests.run_all
 """
 
 from __future__ import annotations

@@ -107,6 +107,7 @@ def refused(plan: Plan, student: nn.Module, teacher: Any) -> str:
     return str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions:UserWarning")
 def test_every_fault_is_listed() -> None:
     student, teacher, plan = pair()
     state: dict[str, Any] = dict(teacher.state_dict())

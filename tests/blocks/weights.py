@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import ClassVar
 
 import torch
@@ -25,7 +26,7 @@ class Computed(Block):
         super().__init__(c, n)
         h = to * k
         self.form, self.h = form, h
-        self.weight, self.more, self.bias = noise(h, c), noise(h + 2, c + 3), noise(h)
+        self.weight, self.more, self.bias = noise(h, c), noise(h + 2 * k, c + 3 * k), noise(h)
         self.down, self.up = noise(2 * k, c), noise(h, 2 * k)
         self.back, self.square, self.scale = nn.Linear(h, c), noise(c, c), noise(c)
         self.flat, self.both = noise(h * c), noise(2, h, c)
@@ -43,7 +44,7 @@ class Computed(Block):
             case "slice":
                 return self.more[:h, :c]
             case "prefix":
-                return self.more[2:][..., 3:]
+                return self.more[-h:][..., -c:]
             case "cat":
                 return torch.cat([self.weight[: h // 2], self.more[h // 2 : h, :c]], dim=0)
             case "blocks":
@@ -109,7 +110,8 @@ class Parametrized(Block):
         elif form == "orthogonal":
             first = parametrizations.orthogonal(nn.Linear(c, c))
         elif form == "old":
-            first = nn.utils.weight_norm(first)
+            with warnings.catch_warnings(action="ignore", category=FutureWarning):
+                first = nn.utils.weight_norm(first)
         self.first, self.second = first, nn.Linear(first.out_features, c)
 
     @staticmethod

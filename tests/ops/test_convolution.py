@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ops.equivariance import Case, case, check_drawn, floats, shapes, sizes
+from tests.ops.equivariance import Case, case, check, check_drawn, floats, sizes
 from tests.ops.notation import said, shown
+from wsel_graph.ops.registry import RULES
 
 aten = torch.ops.aten
 
@@ -125,6 +126,68 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
 @given(data=st.data())
 def test_rule_holds(name, data):
     check_drawn(name, CASES, data)
+
+
+# -- deformable convolution: torchvision's kernel does not load everywhere, so a plain one stands in
+
+_LIBRARY = torch.library.Library("wsel_graph_tests", "FRAGMENT")
+_LIBRARY.define(
+    "deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, int stride_h, int stride_w, "
+    "int pad_h, int pad_w, int dilation_h, int dilation_w, int groups, int offset_groups, bool use_mask) -> Tensor"
+)
+
+
+def _deform_conv2d(
+    x: torch.Tensor, weight: torch.Tensor, offset: torch.Tensor, mask: torch.Tensor, bias: torch.Tensor, *numbers: Any
+) -> torch.Tensor:
+    """Stride 1, no padding, no dilation: sample every kernel place of every window, then multiply."""
+    groups, offset_groups, use_mask = numbers[6:]
+    n, channels, height, width = x.shape
+    (rows, columns), (high, wide) = weight.shape[2:], offset.shape[2:]
+    offset = offset.view(n, offset_groups, rows, columns, 2, high, wide)
+    y = torch.arange(rows).view(-1, 1, 1, 1) + torch.arange(high).view(-1, 1) + offset[..., 0, :, :]
+    z = torch.arange(columns).view(-1, 1, 1) + torch.arange(wide) + offset[..., 1, :, :]
+    places = torch.stack((2 * z / (width - 1) - 1, 2 * y / (height - 1) - 1), dim=-1).transpose(0, 1).flatten(4, 5)
+    parts = x.chunk(offset_groups, dim=1)
+    found = [
+        torch.nn.functional.grid_sample(part, place.flatten(1, 2), align_corners=True)
+        for part, place in zip(parts, places, strict=True)
+    ]
+    sampled = torch.cat([f.view(n, -1, rows * columns, high * wide) for f in found], dim=1)
+    if use_mask:
+        sampled = sampled * mask.view(n, offset_groups, 1, rows * columns, -1).expand(
+            -1, -1, channels // offset_groups, -1, -1
+        ).flatten(1, 2)  # fmt: skip
+    grouped = sampled.reshape(n, groups, -1, high * wide)
+    result = torch.einsum("ngkp,gok->ngop", grouped, weight.reshape(groups, weight.shape[0] // groups, -1))
+    return result.reshape(n, -1, high, wide) + bias.view(1, -1, 1, 1)
+
+
+_LIBRARY.impl("deform_conv2d", _deform_conv2d, "CPU")
+
+
+@given(
+    batch=sizes, inner=sizes, outer=sizes, groups=st.integers(1, 2), offset_groups=st.integers(1, 2),
+    use_mask=st.booleans(), entangle=st.integers(0, 1000),
+)  # fmt: skip
+def test_deformable_convolution(batch, inner, outer, groups, offset_groups, use_mask, entangle):
+    channels = groups * offset_groups * inner
+    x, weight = floats(batch, channels, 4, 5), floats(groups * outer, channels // groups, 2, 3)
+    offset, mask = floats(batch, 2 * offset_groups * 6, 3, 3), floats(batch, offset_groups * 6, 3, 3)
+    numbers = (1, 1, 0, 0, 1, 1, groups, offset_groups, use_mask)
+    arguments = (x, weight, offset, mask if use_mask else floats(batch, 1), floats(groups * outer), *numbers)
+    call = case(torch.ops.wsel_graph_tests.deform_conv2d.default, *arguments)
+    check(call, rule=RULES["torchvision::deform_conv2d"], entangle=entangle)
+
+
+def test_the_stand_in_is_a_convolution_where_nothing_is_deformed():
+    x, weight, bias = floats(2, 3, 4, 5), floats(4, 3, 2, 3), floats(4)
+    still = (torch.zeros(2, 12, 3, 3, dtype=torch.float64), torch.zeros(2, 1), bias, 1, 1, 0, 0, 1, 1, 1, 1, False)
+    actual = torch.ops.wsel_graph_tests.deform_conv2d(x, weight, *still)
+    torch.testing.assert_close(actual, torch.conv2d(x, weight, bias))
+
+
+# -- what stays free
 
 
 def conv(x: torch.Tensor, weight: torch.Tensor, *, groups: int = 1, transposed: bool = False, bias: Any = None) -> Case:

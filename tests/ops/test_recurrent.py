@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ops.equivariance import Case, case, check_drawn, floats
+from tests.ops.equivariance import Case, case, check_drawn, floats, shapes
 from tests.ops.notation import said, shown
 
 aten = torch.ops.aten
@@ -45,8 +45,18 @@ def networks(draw: st.DrawFn, op: Any) -> Case:
     return case(op, x, states if gates == 4 else states[0], params, *flags)
 
 
+@st.composite
+def packings(draw: st.DrawFn) -> Case:
+    time, features = draw(sizes), draw(shapes(max_dims=2))
+    lengths = sorted(draw(st.lists(st.integers(1, time), min_size=1, max_size=3)), reverse=True)
+    batch_first = draw(st.booleans())
+    lead = (len(lengths), time) if batch_first else (time, len(lengths))
+    return case(aten._pack_padded_sequence.default, floats(*lead, *features), torch.tensor(lengths), batch_first)
+
+
 CASES: dict[str, st.SearchStrategy[Case]] = {
-    f"{op._schema.name}.input": networks(op) for op in (aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input)
+    **{f"{op._schema.name}.input": networks(op) for op in GATES},
+    "aten::_pack_padded_sequence": packings(),
 }
 
 

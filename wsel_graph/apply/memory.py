@@ -142,5 +142,5 @@ def select(tensor: torch.Tensor, indices: tuple[Indices, ...]) -> torch.Tensor:
             if len(items) != tensor.shape[dim]:
                 tensor = tensor[(slice(None),) * dim + (slice(items.start, items.stop, items.step),)]
         else:
-            tensor = tensor.index_select(dim, torch.tensor(items, device=tensor.device))
+            tensor = tensor.index_select(dim, torch.tensor(items, dtype=torch.int64, device=tensor.device))
     return tensor

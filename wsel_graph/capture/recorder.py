@@ -21,11 +21,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from wsel_graph.capture.memo import META, Memo
 from wsel_graph.capture.replicate import geometry
 from wsel_graph.capture.whole import lower
 from wsel_graph.errors import CaptureError
-
-META = torch.device("meta")
 
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 
@@ -67,6 +66,7 @@ class Recorder:
         self._state_storages: set[object] = set()
         self._pending: dict[int, tuple[weakref.ref[torch.Tensor], fx.Node, int]] = {}
         self._paused = False
+        self._memo = Memo()
 
     # -- what is known about a tensor
 
@@ -120,16 +120,19 @@ class Recorder:
 
     # -- running and recording
 
-    def execute(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run an operator, on the meta device as soon as one of its tensors is there."""
+    def execute(self, op: Any, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operator, on the meta device as soon as one of its tensors is there. `run` is what calls it."""
+        where = placement(args, kwargs)
+        if where == "real":
+            return run(*args, **kwargs)
+        if where == "meta":
+            return self._memo.run(op, run, args, kwargs)
         leaves, spec = pytree.tree_flatten((args, kwargs))
-        if not any(isinstance(leaf, torch.Tensor) and leaf.device == META for leaf in leaves):
-            return op(*args, **kwargs)
         mutated = mutated_argument(op, args)
         if mutated is not None and mutated.device != META:
             raise CaptureError(f"{op} writes a value that is not known on the meta device into a real tensor")
         args, kwargs = pytree.tree_unflatten([_to_meta(leaf) for leaf in leaves], spec)
-        return op(*args, **kwargs)
+        return self._memo.run(op, run, args, kwargs)
 
     def record(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Append the node for one operator call and remember its results."""
@@ -156,9 +159,9 @@ class Recorder:
     def dispatch(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the dispatch mode does with one operator call."""
         if self._paused:
-            return self.execute(op, args, kwargs)
+            return self.execute(op, op, args, kwargs)
         self.last_op = str(op)
-        result = self.execute(op, args, kwargs)
+        result = self.execute(op, op, args, kwargs)
         self.record(op, args, kwargs, result)
         return result
 
@@ -177,7 +180,7 @@ class Recorder:
         self.last_op = str(lowered[0])
         self._paused = True
         try:
-            result = shortcut(lowered) or func(*_uniform_device(args), **_uniform_device(kwargs))
+            result = shortcut(lowered) or self.execute(lowered[0], func, args, kwargs)
         finally:
             self._paused = False
         self.record(*lowered, result)
@@ -250,9 +253,21 @@ def _tensors(args: tuple[Any, ...]) -> Iterator[torch.Tensor]:
     return (arg for arg in args if isinstance(arg, torch.Tensor))
 
 
-def _uniform_device(values: Any) -> Any:
-    """Move all tensors to meta when one of them is there: composites check devices before they dispatch."""
-    leaves, spec = pytree.tree_flatten(values)
-    if not any(isinstance(leaf, torch.Tensor) and leaf.device == META for leaf in leaves):
-        return values
-    return pytree.tree_unflatten([_to_meta(leaf) for leaf in leaves], spec)
+def placement(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Where the arguments of a call are: `real` (no meta tensor), `meta` (nothing else), or `mixed`."""
+    meta = other = False
+    for value in (*args, *kwargs.values()):
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(item, torch.Tensor):
+                on_meta = item.is_meta
+                meta, other = meta or on_meta, other or not on_meta
+            elif isinstance(item, (torch.device, list, tuple, dict)):
+                other = True  # decided with care, by looking at every leaf
+    if not meta:
+        return "real" if not other else _placement_of_leaves(args, kwargs)
+    return "mixed" if other else "meta"
+
+
+def _placement_of_leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    leaves = pytree.tree_leaves((args, kwargs))
+    return "mixed" if any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in leaves) else "real"

@@ -103,8 +103,8 @@ def _group(walk: Propagation, atom: Atom, members: tuple[Member, ...], roles: Ma
 def find_roles(walk: Propagation) -> dict[Atom, str]:
     """The strongest role suggested for each atom.
 
-    Heads that are a product of two are grouped queries: `(heads queries)`. A suggestion for any other compound
-    axis names none of its atoms.
+    A compound axis of one atom, such as the two equal halves that rotary codes make, names that atom. Heads that
+    are a product of two are grouped queries: `(heads queries)`. Any other compound axis names none of its atoms.
     """
     found: dict[Atom, str] = {}
     for axis, role in walk.roles:
@@ -114,14 +114,12 @@ def find_roles(walk: Propagation) -> dict[Atom, str]:
 
 
 def _named_atoms(walk: Propagation, axis: Axis, role: str) -> list[tuple[Atom, str]]:
-    if isinstance(axis, Atom):
-        return [(axis, role)]
-    factors = axis.factors if isinstance(axis, Product) and role == "heads" else ()
-    selectable = [factor for factor in factors if not walk.solver.is_pinned(factor)]  # leaves out the batch
-    if len(selectable) > 2 or not all(isinstance(factor, Atom) for factor in selectable):
-        return []
-    named = zip(selectable, ("heads", "queries"), strict=False)
-    return [(atom, name) for atom, name in named if isinstance(atom, Atom)]
+    selectable = [atom for atom in dict.fromkeys(atoms(axis)) if atom not in walk.solver.pinned]  # leaves out the batch
+    if len(selectable) == 1:
+        return [(selectable[0], role)]
+    if role == "heads" and len(selectable) == 2 and isinstance(axis, Product):
+        return list(zip(selectable, ("heads", "queries"), strict=True))
+    return []
 
 
 def tensor_axes(walk: Propagation, groups: Iterable[CoupledGroup]) -> dict[str, TensorAxes]:

@@ -101,26 +101,28 @@ def _rank(item: Value | None) -> int:
 
 
 def _places(call: Call, x: Value, indices: Sequence[Value | None], count: int) -> Axes:
-    """The dims that the indices make together; a mask makes one of `count` places."""
+    """The dims that the indices make together; a mask makes one of `count` places.
+
+    Which places a mask chooses is the same for any order of its elements that `x` shares. In which order it names
+    them matters where something runs along them: several values, or another index.
+    """
+    ordered = count > 1 or sum(item is not None for item in indices) > 1
     made: list[Axes] = []
     dim = 0
     for item in indices:
-        if item is not None:
-            looked = x.axes[dim : dim + _rank(item)]
-            made.append(_masked(call, looked, item, count) if item.mask else item.axes)
-            if not item.mask:
-                look_into(call, looked[0], item)
+        looked = x.axes[dim : dim + _rank(item)]
         dim += _rank(item)
+        if item is None:
+            continue
+        if item.mask:
+            call.broadcast(looked, item.axes)
+            if ordered:
+                call.pin_all(item)
+            made.append((call.pinned(count, "opaque"),))
+        else:
+            look_into(call, looked[0], item)
+            made.append(item.axes)
     return call.broadcast(*made)
-
-
-def _masked(call: Call, looked: Axes, mask: Value, count: int) -> Axes:
-    """With one value for all places, only the mask decides; with several, their order does too."""
-    call.broadcast(looked, mask.axes)
-    if count == 1:
-        return (UNIT,)
-    call.pin_all(mask)
-    return (call.pinned(count, "opaque"),)
 
 
 # -- one index tensor along one dim

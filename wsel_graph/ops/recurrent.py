@@ -85,3 +85,13 @@ def _final(call: Call, kind: int, axis: Axis, hidden: list[tuple[Axis, Axis]]) -
     for other in axes[1:]:
         call.couple(axes[0], other)
     return axes[0]
+
+
+@propagates(aten._pack_padded_sequence)
+def pack_padded_sequence(call: Call) -> Outputs:
+    """`time n *f` (or `n time *f`), `n` -> steps of all samples in running order, and how many samples each step has."""
+    x, lengths = call["input"], call["lengths"]
+    call.pin_all(lengths)
+    for axis in x.axes[:2]:
+        call.pin(axis, "position")
+    return [(call.pinned(call.shape[0], "position"), *x.axes[2:]), call.pinned_axes(call.shapes[1], "position")]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from wsel_graph.coupling.groups import CoupledGroup
@@ -19,66 +19,71 @@ def render(*parts: RenderableType, width: int = 110) -> str:
     for part in parts:
         console.print(part)
     file = console.file
-    return file.getvalue().rstrip() if isinstance(file, io.StringIO) else ""
+    return file.getvalue().strip() if isinstance(file, io.StringIO) else ""
 
 
 def plan_tables(plan: Plan) -> list[RenderableType]:
-    """Layer maps, groups and kept tensors, each as a table; empty ones are left out."""
-    tables: list[RenderableType] = []
+    """Layer maps, groups and kept tensors, each as a titled table; empty ones are left out."""
+    tables = [_choices(plan.choices)]
     if plan.layers:
-        tables.append(_layers(plan.layers))
-    tables.append(_choices(plan.choices))
+        tables.insert(0, _layers(plan.layers))
     if plan.kept:
         tables.append(_kept(plan.kept))
     return tables
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
+    table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
-    return table
+    for row in rows:
+        table.add_row(*row)
+    return Group("", title, table)  # a table's own title would be wrapped to the width of the table
 
 
-def _layers(layers: Iterable[LayerMap]) -> Table:
-    table = _table("Layers (student <- teacher, numbered from 0)", "stage", "blocks", "map")
-    for layer in layers:
-        pairs = ", ".join(f"{s}<-{t}" for s, t in layer.pairs)
-        table.add_row(layer.stage or "(top level)", f"{len(layer.pairs)} of {layer.teacher_depth}", pairs)
-    return table
+def _layers(layers: Iterable[LayerMap]) -> RenderableType:
+    rows = [
+        (
+            layer.stage or "(top level)",
+            f"{len(layer.pairs)} of {layer.teacher_depth}",
+            ", ".join(f"{student}<-{teacher}" for student, teacher in layer.pairs),
+        )
+        for layer in layers
+    ]
+    return _table("Layers (student <- teacher, numbered from 0)", ("stage", "blocks", "map"), rows)
 
 
-def _choices(choices: Iterable[Choice]) -> Table:
+def _choices(choices: Iterable[Choice]) -> RenderableType:
     """Groups that make the same choice in the same way stand in one row."""
-    table = _table("Coupled groups", "groups", "role", "teacher -> student", "elements", "status", "first place")
-    rows: dict[tuple[str, int, int, str, str], list[Choice]] = {}
+    alike: dict[tuple[str, int, int, str, str], list[Choice]] = {}
     for choice in choices:
         key = (choice.role, choice.teacher_size, choice.student_size, choice.method, choice.status)
-        rows.setdefault(key, []).append(choice)
-    for (role, large, small, method, status), group in rows.items():
-        first = next((c.members[0] for c in group if c.members), "-")
-        table.add_row(str(len(group)), role, f"{large} -> {small}", method, status, first)
-    return table
+        alike.setdefault(key, []).append(choice)
+    rows = [
+        (str(len(group)), role, f"{large} -> {small}", method, status, group[0].members[0])
+        for (role, large, small, method, status), group in alike.items()
+    ]
+    return _table("Coupled groups", ("groups", "role", "teacher -> student", "elements", "status", "first place"), rows)
 
 
-def _kept(kept: Iterable[Kept]) -> Table:
-    table = _table("Kept from the student's own initialisation", "tensors", "elements", "why", "names")
+def _kept(kept: Iterable[Kept]) -> RenderableType:
     reasons: dict[str, list[Kept]] = {}
     for item in kept:
         reasons.setdefault(item.reason, []).append(item)
-    for reason, items in reasons.items():
-        names = _first(item.student for item in items)
-        table.add_row(str(len(items)), f"{sum(math.prod(item.shape) for item in items):,}", reason, names)
-    return table
+    rows = [
+        (str(len(items)), f"{sum(math.prod(i.shape) for i in items):,}", reason, _first(i.student for i in items))
+        for reason, items in reasons.items()
+    ]
+    return _table("Kept from the student's own initialisation", ("tensors", "elements", "why", "names"), rows)
 
 
-def groups_table(groups: Iterable[CoupledGroup]) -> Table:
+def groups_table(groups: Iterable[CoupledGroup]) -> RenderableType:
     """The coupled groups of one model."""
-    table = _table("Coupled groups", "size", "role", "status", "members")
-    for group in groups:
-        places = _first(f"{name}:{dim}" for name, dim in group.members)
-        table.add_row(str(group.size), group.role, group.status, places)
-    return table
+    rows = [
+        (str(group.size), group.role, group.status, _first(f"{name}:{dim}" for name, dim in group.members))
+        for group in groups
+    ]
+    return _table("Coupled groups", ("size", "role", "status", "members"), rows)
 
 
 def _first(names: Iterable[str]) -> str:
