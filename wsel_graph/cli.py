@@ -80,9 +80,9 @@ def _json(certificate: Certificate) -> str:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from wsel_graph.demo.run import main as run_demo
+    from wsel_graph.demo.run import pitch_demo  # the demo needs its packages, the other commands do not
 
-    run_demo()
+    pitch_demo()
     return 0
 
 

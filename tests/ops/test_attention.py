@@ -41,7 +41,11 @@ def attentions(draw: st.DrawFn, op: Any) -> Case:
 
 @st.composite
 def shared_heads(draw: st.DrawFn) -> Case:
-    heads, shared, dims = draw(st.sampled_from((1, 2, 3))), draw(st.sampled_from((1, 2, 3))), [draw(sizes) for _ in range(4)]
+    heads, shared, dims = (
+        draw(st.sampled_from((1, 2, 3))),
+        draw(st.sampled_from((1, 2, 3))),
+        [draw(sizes) for _ in range(4)],
+    )
     operands = queries_keys_values((2, heads * shared), (2, heads), tuple(dims))
     return case(aten.scaled_dot_product_attention.default, *operands, enable_gqa=True)
 
@@ -81,22 +85,26 @@ def attention(*operands: torch.Tensor, **options: Any) -> Case:
     [
         pytest.param(
             attention(floats(2, 3, 4, 5), floats(2, 3, 6, 5), floats(2, 3, 6, 7)),
-            "a b c d, a b e d, a b e f -> a b c f", id="plain",
+            "a b c d, a b e d, a b e f -> a b c f",
+            id="plain",
         ),
         pytest.param(
             attention(floats(2, 3, 4, 5), floats(2, 3, 4, 5), floats(2, 3, 4, 5), is_causal=True),
-            "a b C d, a b E d, a b E f -> a b C f", id="causal",
+            "a b C d, a b E d, a b E f -> a b C f",
+            id="causal",
         ),
         pytest.param(
             attention(floats(2, 6, 4, 5), floats(2, 3, 7, 5), floats(2, 3, 7, 5), enable_gqa=True),
-            "a (b c) d e, a b f e, a b f g -> a (b c) d g", id="shared key heads",
+            "a (b c) d e, a b f e, a b f g -> a (b c) d g",
+            id="shared key heads",
         ),
         pytest.param(
             attention(floats(3, 4, 5), floats(3, 6, 5), floats(3, 6, 7), attn_mask=floats(3, 4, 6)),
-            "a b c, a d c, a d e, a b d -> a b e", id="mask",
+            "a b c, a d c, a d e, a b d -> a b e",
+            id="mask",
         ),
     ],
-)  # fmt: skip
+)
 def test_notation(call, expected):
     assert shown(call) == expected
 

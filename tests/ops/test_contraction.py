@@ -9,7 +9,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ops.equivariance import Case, broadcastable, case, check, check_drawn, dim_of, floats, follow, one, shapes, sizes
+from tests.ops.equivariance import (
+    Case,
+    broadcastable,
+    case,
+    check,
+    check_drawn,
+    dim_of,
+    floats,
+    follow,
+    shapes,
+    sizes,
+)
 from tests.ops.notation import said, shown
 from wsel_graph.ops import Unsupported
 
@@ -76,9 +87,25 @@ def grouped_products(draw: st.DrawFn) -> Case:
 
 
 EQUATIONS = (
-    "ij,jk->ik", "bij,bjk->bik", "bhid,bhjd->bhij", "ij,jk", "ij->ji", "ij->", "ij->j", "...i,oi->...o", "...ij,...jk->...ik",
-    "i...,i...->...", "b...,b->...b", "ij,ij->", "i,j->ij", "ijk,jl,kl->il", " b i j , b j -> b i", "...,...->...", "Bj,jA", "a...b,b...c",
-)  # fmt: skip
+    "ij,jk->ik",
+    "bij,bjk->bik",
+    "bhid,bhjd->bhij",
+    "ij,jk",
+    "ij->ji",
+    "ij->",
+    "ij->j",
+    "...i,oi->...o",
+    "...ij,...jk->...ik",
+    "i...,i...->...",
+    "b...,b->...b",
+    "ij,ij->",
+    "i,j->ij",
+    "ijk,jl,kl->il",
+    " b i j , b j -> b i",
+    "...,...->...",
+    "Bj,jA",
+    "a...b,b...c",
+)
 
 
 @st.composite
@@ -113,8 +140,12 @@ def distances(draw: st.DrawFn, op: Any, *rest: Any) -> Case:
 def bilinears(draw: st.DrawFn) -> Case:
     lead, i, j, o = draw(shapes(max_dims=2)), *(draw(sizes) for _ in range(3))
     return case(
-        aten.bilinear.default, floats(*lead, i), floats(*lead, j), floats(o, i, j), floats(o) if draw(st.booleans()) else None
-    )  # fmt: skip
+        aten.bilinear.default,
+        floats(*lead, i),
+        floats(*lead, j),
+        floats(o, i, j),
+        floats(o) if draw(st.booleans()) else None,
+    )
 
 
 CASES: dict[str, st.SearchStrategy[Case]] = {
@@ -126,9 +157,7 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     "aten::dot": product(aten.dot.default, "k k"),
     "aten::vdot": product(aten.vdot.default, "k k"),
     "aten::_int_mm": product(aten._int_mm.default, "nk km", int8),
-    "aten::addmm": st.one_of(
-        plus_product(aten.addmm.default, "nm", "nk km"), product(aten.addmm_.default, "nm nk km")
-    ),
+    "aten::addmm": st.one_of(plus_product(aten.addmm.default, "nm", "nk km"), product(aten.addmm_.default, "nm nk km")),
     "aten::baddbmm": st.one_of(
         plus_product(aten.baddbmm.default, "bnm", "bnk bkm"), product(aten.baddbmm_.default, "bnm bnk bkm")
     ),
@@ -161,18 +190,36 @@ def test_rule_holds(name, data):
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        pytest.param(case(aten.linear.default, floats(2, 3), floats(4, 3), floats(4)), "a b, c b, c -> a c", id="linear"),
-        pytest.param(case(aten.matmul.default, floats(2, 1, 3, 4), floats(5, 4, 6)), "a 1 b c, d c e -> a d b e", id="matmul"),
+        pytest.param(
+            case(aten.linear.default, floats(2, 3), floats(4, 3), floats(4)), "a b, c b, c -> a c", id="linear"
+        ),
+        pytest.param(
+            case(aten.matmul.default, floats(2, 1, 3, 4), floats(5, 4, 6)), "a 1 b c, d c e -> a d b e", id="matmul"
+        ),
         pytest.param(case(aten.matmul.default, floats(4), floats(5, 4, 6)), "a, b a c -> b c", id="vector first"),
-        pytest.param(case(aten.addbmm.default, floats(3, 4), floats(2, 3, 5), floats(2, 5, 4)), "a b, c a d, c d b -> a b", id="addbmm"),
-        pytest.param(case(aten.einsum.default, "bhid,bhjd->bhij", [floats(2, 3, 4, 5), floats(2, 3, 6, 5)]), "a b c d, a b e d -> a b c e", id="attention"),
+        pytest.param(
+            case(aten.addbmm.default, floats(3, 4), floats(2, 3, 5), floats(2, 5, 4)),
+            "a b, c a d, c d b -> a b",
+            id="addbmm",
+        ),
+        pytest.param(
+            case(aten.einsum.default, "bhid,bhjd->bhij", [floats(2, 3, 4, 5), floats(2, 3, 6, 5)]),
+            "a b c d, a b e d -> a b c e",
+            id="attention",
+        ),
         pytest.param(case(aten.cdist.default, floats(3, 4), floats(5, 4)), "a b, c b -> a c", id="cdist"),
         pytest.param(
-            case(aten._grouped_mm.default, small_bfloat16(8, 16), small_bfloat16(2, 16, 32), torch.tensor([4, 8], dtype=torch.int32)),
-            "A b, C b d, E -> A d", id="experts",
+            case(
+                aten._grouped_mm.default,
+                small_bfloat16(8, 16),
+                small_bfloat16(2, 16, 32),
+                torch.tensor([4, 8], dtype=torch.int32),
+            ),
+            "A b, C b d, E -> A d",
+            id="experts",
         ),
     ],
-)  # fmt: skip
+)
 def test_notation(call, expected):
     assert shown(call) == expected
 

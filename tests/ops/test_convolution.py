@@ -66,7 +66,7 @@ def whole(op: Any, *rest: Any, **limits: Any) -> st.SearchStrategy[Case]:
     def build(c: Convolution) -> Case:
         return case(
             op, *c.tensors((2,)), c.stride, c.padding, c.dilation, c.transposed, c.output_padding, c.groups, *rest
-        )  # fmt: skip
+        )
 
     return convolutions(**limits).map(build)
 
@@ -88,7 +88,9 @@ def composite_transposed(op: Any, rank: int) -> st.SearchStrategy[Case]:
 @st.composite
 def time_first(draw: st.DrawFn) -> Case:
     batch, inner, outer = draw(sizes), draw(sizes), draw(sizes)
-    return case(aten.conv_tbc.default, floats(5, batch, inner), floats(3, inner, outer), floats(outer), draw(st.integers(0, 1)))
+    return case(
+        aten.conv_tbc.default, floats(5, batch, inner), floats(3, inner, outer), floats(outer), draw(st.integers(0, 1))
+    )
 
 
 @st.composite
@@ -167,9 +169,14 @@ _LIBRARY.impl("deform_conv2d", _deform_conv2d, "CPU")
 
 
 @given(
-    batch=sizes, inner=sizes, outer=sizes, groups=st.integers(1, 2), offset_groups=st.integers(1, 2),
-    use_mask=st.booleans(), entangle=st.integers(0, 1000),
-)  # fmt: skip
+    batch=sizes,
+    inner=sizes,
+    outer=sizes,
+    groups=st.integers(1, 2),
+    offset_groups=st.integers(1, 2),
+    use_mask=st.booleans(),
+    entangle=st.integers(0, 1000),
+)
 def test_deformable_convolution(batch, inner, outer, groups, offset_groups, use_mask, entangle):
     channels = groups * offset_groups * inner
     x, weight = floats(batch, channels, 4, 5), floats(groups * outer, channels // groups, 2, 3)
@@ -199,16 +206,25 @@ def conv(x: torch.Tensor, weight: torch.Tensor, *, groups: int = 1, transposed: 
     [
         pytest.param(conv(floats(2, 3, 5), floats(4, 3, 3), bias=floats(4)), "a b C, d b E, d -> a d F", id="plain"),
         pytest.param(conv(floats(2, 3, 5), floats(4, 3, 1)), "a b c, d b 1 -> a d c", id="1x1: space passes"),
-        pytest.param(conv(floats(2, 6, 5), floats(4, 3, 1), groups=2), "a (b c) d, (b e) c 1 -> a (b e) d", id="grouped"),
+        pytest.param(
+            conv(floats(2, 6, 5), floats(4, 3, 1), groups=2), "a (b c) d, (b e) c 1 -> a (b e) d", id="grouped"
+        ),
         pytest.param(conv(floats(2, 6, 5), floats(6, 1, 3), groups=6), "a b C, b 1 D -> a b E", id="depthwise"),
-        pytest.param(conv(floats(2, 3, 5), floats(6, 1, 3), groups=3), "a b C, (b d) 1 E -> a (b d) F", id="multiplier"),
+        pytest.param(
+            conv(floats(2, 3, 5), floats(6, 1, 3), groups=3), "a b C, (b d) 1 E -> a (b d) F", id="multiplier"
+        ),
         pytest.param(
             conv(floats(2, 6, 5), floats(6, 2, 1), groups=2, transposed=True, bias=floats(4)),
-            "a (b c) d, (b c) e 1, (b e) -> a (b e) d", id="transposed, grouped",
+            "a (b c) d, (b c) e 1, (b e) -> a (b e) d",
+            id="transposed, grouped",
         ),
-        pytest.param(case(aten.im2col.default, floats(2, 3, 4, 4), [2, 2], [1, 1], [0, 0], [2, 2]), "a b C D -> a (b E F) G", id="unfolded"),
+        pytest.param(
+            case(aten.im2col.default, floats(2, 3, 4, 4), [2, 2], [1, 1], [0, 0], [2, 2]),
+            "a b C D -> a (b E F) G",
+            id="unfolded",
+        ),
     ],
-)  # fmt: skip
+)
 def test_notation(call, expected):
     assert shown(call) == expected
 
@@ -225,14 +241,18 @@ def cardinality(x: torch.Tensor, into: torch.Tensor, grouped: torch.Tensor) -> A
     ("function", "shapes", "expected"),
     [
         pytest.param(
-            depthwise_separable, [(2, 6, 4, 4), (6, 1, 3, 3), (5, 6, 1, 1)],
-            "a b C D, b 1 E F, g b 1 1 -> a g H I", id="depthwise separable",
+            depthwise_separable,
+            [(2, 6, 4, 4), (6, 1, 3, 3), (5, 6, 1, 1)],
+            "a b C D, b 1 E F, g b 1 1 -> a g H I",
+            id="depthwise separable",
         ),
         pytest.param(
-            cardinality, [(2, 4, 5, 5), (6, 4, 1, 1), (9, 2, 1, 1)],
-            "a b c d, (e f) b 1 1, (e g) f 1 1 -> a (e g) c d", id="grouped after 1x1",
+            cardinality,
+            [(2, 4, 5, 5), (6, 4, 1, 1), (9, 2, 1, 1)],
+            "a b c d, (e f) b 1 1, (e g) f 1 1 -> a (e g) c d",
+            id="grouped after 1x1",
         ),
     ],
-)  # fmt: skip
+)
 def test_chains(function, shapes, expected):
     assert said(function, *shapes) == expected

@@ -30,9 +30,13 @@ def two_free_results(call: Call) -> Outputs:
         pytest.param(case(aten.mul_.Tensor, floats(3), floats(3)), rows_pass, id="in place, operand forgotten"),
         pytest.param(case(aten.copy_.default, floats(3), floats(3)), lambda c: (c.fresh(3),), id="write forgotten"),
         pytest.param(case(aten.sort.default, floats(5)), two_free_results, id="indices of a sort"),
-        pytest.param(case(aten.embedding.default, floats(4, 3), integers(4, 5)), lambda c: (c.tensors[1].axes[0], c.tensors[0].axes[1]), id="table rows left free"),
+        pytest.param(
+            case(aten.embedding.default, floats(4, 3), integers(4, 5)),
+            lambda c: (c.tensors[1].axes[0], c.tensors[0].axes[1]),
+            id="table rows left free",
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_rules_are_caught(call, rule):
     with pytest.raises(AssertionError):
         check(call, rule=rule)

@@ -69,9 +69,9 @@ VALUE_CASES: dict[str, st.SearchStrategy[Case]] = {
     "aten::randn_like": like(aten.randn_like.default),
     "aten::randint_like": like(aten.randint_like.default, 9),
     "aten::normal": st.one_of(
-        paired(aten.normal.Tensor_Tensor), like(aten.normal_.default), of_shape(aten.normal.float_float).map(
-            lambda c: case(aten.normal.float_float, 0.0, 1.0, c.args[0])
-        )
+        paired(aten.normal.Tensor_Tensor),
+        like(aten.normal_.default),
+        of_shape(aten.normal.float_float).map(lambda c: case(aten.normal.float_float, 0.0, 1.0, c.args[0])),
     ),
     "aten::normal_functional": like(aten.normal_functional.default),
     "aten::uniform": like(aten.uniform_.default),
@@ -91,7 +91,7 @@ VALUE_CASES: dict[str, st.SearchStrategy[Case]] = {
     "aten::_sample_dirichlet": shapes(min_dims=1).map(lambda s: case(aten._sample_dirichlet.default, positive(*s))),
     "aten::multinomial": shapes(min_dims=1, max_dims=2).map(lambda s: case(aten.multinomial.default, positive(*s), 1)),
     "aten::eye": st.one_of(counted(aten.eye.default), st.tuples(sizes, sizes).map(lambda s: case(aten.eye.m, *s))),
-}  # fmt: skip
+}
 
 # No two runs of these need agree on a value: only the axes are compared.
 EMPTY_CASES: dict[str, tuple[Case, str]] = {

@@ -21,7 +21,6 @@ from tests.ops.equivariance import (
     integers,
     masks,
     one,
-    positive,
     seldom,
     shapes,
     sizes,
@@ -61,9 +60,12 @@ def indexed(draw: st.DrawFn) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
         kind = draw(st.sampled_from(("whole", "places", "places", "mask")))
         taken = draw(st.integers(1, len(shape) - dim)) if kind == "mask" else 1
         items.append(
-            None if kind == "whole" else _mask(draw, shape[dim : dim + taken], places, items) if kind == "mask"
+            None
+            if kind == "whole"
+            else _mask(draw, shape[dim : dim + taken], places, items)
+            if kind == "mask"
             else integers(shape[dim], *draw(broadcastable(places)))
-        )  # fmt: skip
+        )
         dim += taken
     if all(item is None for item in items):
         items[0] = integers(shape[0], *places)
@@ -236,9 +238,9 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     "aten::gather": gathers(),
     "aten::take_along_dim": takes_along(),
     "aten::scatter": st.one_of(
-        scatters(aten.scatter.src), scatters(aten.scatter_.src), scatters(aten.scatter.src).map(
-            lambda c: case(aten.scatter_.value, *c.args[:3], 2.0)
-        )
+        scatters(aten.scatter.src),
+        scatters(aten.scatter_.src),
+        scatters(aten.scatter.src).map(lambda c: case(aten.scatter_.value, *c.args[:3], 2.0)),
     ),
     "aten::scatter_add": scatters(aten.scatter_add_.default),
     "aten::scatter_reduce": scatters(aten.scatter_reduce.two, "amax"),
@@ -267,7 +269,7 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
         sizes.map(lambda n: case(aten.isin.Scalar_Tensor, 2, integers(4, n))),
         sizes.map(lambda n: case(aten.isin.Tensor_Scalar, integers(4, n), 2)),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -297,6 +299,12 @@ def test_layouts_of_advanced_indexing(items, entangle):
     check(case(aten.index_put_.default, x, items, torch.rand_like(aten.index(x, items))), entangle=entangle)
 
 
+def test_a_mask_names_places_in_order_for_the_index_beside_it():
+    pair = [torch.tensor([1, 0]), torch.tensor([[True, True]])]
+    check(case(aten.index_put_.default, floats(2, 1, 2), pair, floats()))
+    check(case(aten.index_put_.default, floats(2, 1, 2), [pair[0], torch.tensor([[True, False]])], floats()))
+
+
 def test_the_last_of_two_writes_stays():
     said_of = shown(case(aten.index_put_.default, floats(4), [torch.tensor([1, 1])], floats(2)))
     assert said_of == "A, B, B -> A"
@@ -305,20 +313,42 @@ def test_the_last_of_two_writes_stays():
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        pytest.param(case(aten.embedding.default, floats(4, 3), integers(4, 2, 5)), "A b, c d -> c d b", id="embedding"),
+        pytest.param(
+            case(aten.embedding.default, floats(4, 3), integers(4, 2, 5)), "A b, c d -> c d b", id="embedding"
+        ),
         pytest.param(case(aten.index.Tensor, floats(2, 3, 4), [None, integers(3, 5)]), "a B c, d -> a d c", id="index"),
         pytest.param(
-            case(aten.index.Tensor, floats(2, 3, 4), [integers(2, 5), None, integers(4, 5)]), "A b C, d, d -> d b", id="apart"
+            case(aten.index.Tensor, floats(2, 3, 4), [integers(2, 5), None, integers(4, 5)]),
+            "A b C, d, d -> d b",
+            id="apart",
         ),
-        pytest.param(case(aten.index_put_.default, floats(2, 3), [masks(2, 3)], floats()), "a b, a b, () -> a b", id="number where a mask is true"),
-        pytest.param(case(aten.index_put_.default, floats(2, 3, 4), [masks(2, 3)], floats(4)), "a b c, a b, c -> a b c", id="vector where a mask is true"),
-        pytest.param(case(aten.index_put_.default, floats(5, 4), [None, integers(4, 3)], floats(5, 3)), "a B, C, a C -> a B", id="columns written"),
+        pytest.param(
+            case(aten.index_put_.default, floats(2, 3), [masks(2, 3)], floats()),
+            "a b, a b, () -> a b",
+            id="number where a mask is true",
+        ),
+        pytest.param(
+            case(aten.index_put_.default, floats(2, 3, 4), [masks(2, 3)], floats(4)),
+            "a b c, a b, c -> a b c",
+            id="vector where a mask is true",
+        ),
+        pytest.param(
+            case(aten.index_put_.default, floats(5, 4), [None, integers(4, 3)], floats(5, 3)),
+            "a B, C, a C -> a B",
+            id="columns written",
+        ),
         pytest.param(case(aten.gather.default, floats(2, 5), 1, integers(5, 2, 3)), "a B, a c -> a c", id="gather"),
-        pytest.param(case(aten.gather.default, floats(4, 5), 1, integers(5, 2, 3)), "(a + b) C, a d -> a d", id="gather of some rows"),
+        pytest.param(
+            case(aten.gather.default, floats(4, 5), 1, integers(5, 2, 3)),
+            "(a + b) C, a d -> a d",
+            id="gather of some rows",
+        ),
         pytest.param(case(aten.isin.Tensor_Tensor, integers(4, 3), integers(4, 2)), "a, b -> a", id="isin"),
-        pytest.param(case(aten.searchsorted.Tensor, floats(2, 4).sort().values, floats(2, 3)), "a B, a c -> a c", id="search"),
+        pytest.param(
+            case(aten.searchsorted.Tensor, floats(2, 4).sort().values, floats(2, 3)), "a B, a c -> a c", id="search"
+        ),
     ],
-)  # fmt: skip
+)
 def test_notation(call, expected):
     assert shown(call) == expected
 

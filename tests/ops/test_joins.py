@@ -39,7 +39,9 @@ def stacks(draw: st.DrawFn) -> Case:
 
 @st.composite
 def block_diags(draw: st.DrawFn) -> Case:
-    return case(aten.block_diag.default, [floats(*s) for s in draw(st.lists(shapes(max_dims=2), min_size=1, max_size=3))])
+    return case(
+        aten.block_diag.default, [floats(*s) for s in draw(st.lists(shapes(max_dims=2), min_size=1, max_size=3))]
+    )
 
 
 @st.composite
@@ -130,7 +132,9 @@ def test_rule_holds(name, data):
         pytest.param(case(aten.cat.default, [floats(2, 3), floats(4, 3)], 0), "a b, c b -> (a + c) b", id="cat"),
         pytest.param(case(aten.cat.default, [floats(0), floats(4, 3)], 1), "0, a b -> a b", id="cat, empty vector"),
         pytest.param(case(aten.stack.default, [floats(5), floats(5)], -1), "a, a -> a 2", id="stack"),
-        pytest.param(case(aten.block_diag.default, [floats(2, 3), floats(4)]), "a b, c -> (a + 1) (b + c)", id="blocks"),
+        pytest.param(
+            case(aten.block_diag.default, [floats(2, 3), floats(4)]), "a b, c -> (a + 1) (b + c)", id="blocks"
+        ),
         pytest.param(case(aten.expand.default, floats(1, 3), [2, 4, 3]), "1 a -> b c a", id="expand"),
         pytest.param(case(aten.repeat.default, floats(3), [2, 2]), "a -> b (c a)", id="repeat"),
         pytest.param(case(aten.repeat_interleave.self_int, floats(3), 2, 0), "a -> (a b)", id="repeat_interleave"),
@@ -167,12 +171,14 @@ def widen_shortcut(x: torch.Tensor, shortcut: torch.Tensor) -> Any:
             share_keys, [(2, 3, 5, 6), (2, 12, 5, 6)], "a b c d, a (b e) c d -> a (b e) c", id="shared heads by expand"
         ),
         pytest.param(
-            share_by_interleaving, [(2, 3, 5, 6), (2, 12, 5, 6)], "a b c d, a (b e) c d -> a (b e) c",
+            share_by_interleaving,
+            [(2, 3, 5, 6), (2, 12, 5, 6)],
+            "a b c d, a (b e) c d -> a (b e) c",
             id="shared heads by repeat_interleave",
         ),
         pytest.param(add_class_token, [(2, 4, 3), (1, 1, 3)], "a b c, 1 1 c -> a (1 + b) c", id="class token"),
         pytest.param(widen_shortcut, [(4, 3), (2, 3)], "(1 + a + 1) b, a b -> (1 + a + 1) b", id="padded shortcut"),
     ],
-)  # fmt: skip
+)
 def test_chains(function, shapes, expected):
     assert said(function, *shapes) == expected

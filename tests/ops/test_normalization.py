@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ops.equivariance import Case, case, check_drawn, dim_of, floats, follow, masks, one, positive, shapes, sizes
+from tests.ops.equivariance import Case, case, check_drawn, dim_of, floats, follow, masks, positive, shapes, sizes
 from tests.ops.notation import said, shown
 from wsel_graph.ops import Unsupported
 
@@ -166,19 +166,22 @@ def test_rule_holds(name, data):
     [
         pytest.param(
             case(aten.native_layer_norm.default, floats(2, 3, 4), [4], floats(4), floats(4), 1e-5),
-            "a b c, c, c -> a b c, a b 1, a b 1", id="layer norm",
+            "a b c, c, c -> a b c, a b 1, a b 1",
+            id="layer norm",
         ),
         pytest.param(
             case(aten.native_group_norm.default, floats(2, 6, 5), floats(6), None, 2, 6, 5, 3, 1e-5),
-            "a (b c) d, (b c) -> a (b c) d, a b, a b", id="group norm",
+            "a (b c) d, (b c) -> a (b c) d, a b, a b",
+            id="group norm",
         ),
         pytest.param(case(aten._softmax.default, floats(2, 3), 1, False), "a b -> a b", id="softmax"),
         pytest.param(
             case(aten._weight_norm_interface.default, floats(2, 3, 4), floats(2, 1, 1)),
-            "a b c, a 1 1 -> a b c, a 1 1", id="weight norm",
+            "a b c, a 1 1 -> a b c, a 1 1",
+            id="weight norm",
         ),
     ],
-)  # fmt: skip
+)
 def test_notation(call, expected):
     assert shown(call) == expected
 

@@ -133,6 +133,7 @@ def test_rule_holds(name, data):
 
 # -- operators that PyTorch tags: every one that runs on one, two or three tensors
 
+
 def tagged_overloads() -> list[Any]:
     """Functional and in-place overloads with the tag, whose other arguments all have defaults or are numbers."""
     names = sorted({name.split(".")[0] for name in torch._C._dispatch_get_all_op_names() if name.startswith("aten::")})
@@ -140,7 +141,11 @@ def tagged_overloads() -> list[Any]:
     for name in names:
         packet = getattr(aten, name.removeprefix("aten::"), None)
         overloads = [getattr(packet, o) for o in packet.overloads()] if packet is not None else []
-        found += [o for o in overloads if torch.Tag.pointwise in o.tags and "backward" not in name and "out" not in str(o).lower()]
+        found += [
+            o
+            for o in overloads
+            if torch.Tag.pointwise in o.tags and "backward" not in name and "out" not in str(o).lower()
+        ]
     return found
 
 

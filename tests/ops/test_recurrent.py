@@ -76,13 +76,16 @@ def one_layer(op: Any, inner: int, hidden: int) -> Case:
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        pytest.param(one_layer(aten.gru.input, 2, 4), "A b c, 1 b d, (3 e) c, (3 e) e, (3 e), (3 e) -> A b e, 1 b e", id="gru"),
+        pytest.param(
+            one_layer(aten.gru.input, 2, 4), "A b c, 1 b d, (3 e) c, (3 e) e, (3 e), (3 e) -> A b e, 1 b e", id="gru"
+        ),
         pytest.param(
             one_layer(aten.lstm.input, 2, 4),
-            "A b c, 1 b d, 1 b e, (4 f) c, (4 f) f, (4 f), (4 f) -> A b f, 1 b f, 1 b f", id="lstm",
+            "A b c, 1 b d, 1 b e, (4 f) c, (4 f) f, (4 f), (4 f) -> A b f, 1 b f, 1 b f",
+            id="lstm",
         ),
     ],
-)  # fmt: skip
+)
 def test_notation(call, expected):
     assert shown(call) == expected
 
@@ -101,13 +104,15 @@ def stacked(x: torch.Tensor, *params: torch.Tensor) -> Any:
     ("function", "shapes", "expected"),
     [
         pytest.param(
-            bidirectional, [(5, 3, 2), (12, 2), (12, 4), (12, 2), (12, 4)],
-            "A b c, (3 d) c, (3 d) d, (3 e) c, (3 e) e -> A b (d + e)", id="both directions",
+            bidirectional,
+            [(5, 3, 2), (12, 2), (12, 4), (12, 2), (12, 4)],
+            "A b c, (3 d) c, (3 d) d, (3 e) c, (3 e) e -> A b (d + e)",
+            id="both directions",
         ),
         pytest.param(
             stacked, [(5, 3, 2), (4, 2), (4, 4), (4, 4), (4, 4)], "A b c, d c, d d, e d, e e -> A b e", id="two layers"
         ),
     ],
-)  # fmt: skip
+)
 def test_chains(function, shapes, expected):
     assert said(function, *shapes) == expected

@@ -21,7 +21,6 @@ from tests.ops.equivariance import (
     follow,
     integers,
     masks,
-    one,
     positive,
     seldom,
     shapes,
@@ -145,9 +144,7 @@ def class_losses(draw: st.DrawFn, op: Any, space: bool) -> Case:
     batch = draw(shapes(min_dims=1 if space else 0, max_dims=1))
     places = draw(shapes(min_dims=2, max_dims=2)) if space else ()
     weight = positive(4) if draw(st.booleans()) else None
-    return case(
-        op, floats(*batch, 4, *places), integers(4, *batch, *places), weight, draw(st.integers(0, 2)), -100
-    )  # fmt: skip
+    return case(op, floats(*batch, 4, *places), integers(4, *batch, *places), weight, draw(st.integers(0, 2)), -100)
 
 
 CASES: dict[str, st.SearchStrategy[Case]] = {
@@ -156,7 +153,9 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     "aten::amax": over_dims(aten.amax.default),
     "aten::amin": over_dims(aten.amin.default),
     "aten::prod": st.one_of(whole(aten.prod.default), over_one(aten.prod.dim_int)),
-    "aten::var": st.one_of(whole(aten.var.default), over_dims(aten.var.dim, unbiased=False), over_dims(aten.var.correction)),
+    "aten::var": st.one_of(
+        whole(aten.var.default), over_dims(aten.var.dim, unbiased=False), over_dims(aten.var.correction)
+    ),
     "aten::std": over_dims(aten.std.correction, correction=0),
     "aten::logsumexp": over_dims(aten.logsumexp.default, empty=False),
     "aten::special_logsumexp": over_dims(aten.special_logsumexp.default, empty=False),
@@ -168,7 +167,9 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     "aten::linalg_vector_norm": over_dims(aten.linalg_vector_norm.default, 2),
     "aten::any": st.one_of(whole(aten.any.default, masks), over_one(aten.any.dim, make=masks)),
     "aten::all": st.one_of(over_one(aten.all.dim, make=masks), over_dims(aten.all.dims, make=masks)),
-    "aten::count_nonzero": shapes(min_dims=1).map(lambda s: case(aten.count_nonzero.dim_IntList, masks(*s), [0, -1][: len(s)])),
+    "aten::count_nonzero": shapes(min_dims=1).map(
+        lambda s: case(aten.count_nonzero.dim_IntList, masks(*s), [0, -1][: len(s)])
+    ),
     "aten::_is_all_true": whole(aten._is_all_true.default, masks),
     "aten::_is_any_true": whole(aten._is_any_true.default, masks),
     "aten::var_mean": over_dims(aten.var_mean.correction),
@@ -224,9 +225,13 @@ def test_rule_holds(name, data):
         pytest.param(case(aten.msort.default, floats(2, 3)), "A b -> A b", id="msort"),
         pytest.param(case(aten.argmax.default, floats(2, 3), 1), "a B -> a", id="argmax"),
         pytest.param(case(aten.max.dim, floats(2, 3), 1), "a B -> a, a", id="max, index used"),
-        pytest.param(case(aten.nll_loss_forward.default, floats(3, 4), integers(4, 3), None, 0, -100), "a B, a -> a, ()", id="nll"),
+        pytest.param(
+            case(aten.nll_loss_forward.default, floats(3, 4), integers(4, 3), None, 0, -100),
+            "a B, a -> a, ()",
+            id="nll",
+        ),
     ],
-)  # fmt: skip
+)
 def test_notation(call, expected):
     assert shown(call) == expected
 
@@ -247,5 +252,3 @@ def test_differences_with_something_prepended_are_refused():
 def test_reductions_into_a_given_tensor():
     check(case(aten.sum.IntList_out, floats(2, 3), [1], out=floats(2)))
     check(case(aten.max.dim_max, floats(2, 3), 1, max=floats(2), max_values=integers(3, 2)))
-
-

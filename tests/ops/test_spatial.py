@@ -29,8 +29,11 @@ def images(draw: st.DrawFn, rank: int, least: int = 2, batched: bool | None = No
 def pooled(op: Any, rank: int) -> st.SearchStrategy[Case]:
     return st.builds(
         lambda x, kernel, stride, pad: case(op, x, [kernel] * rank, [stride] * rank, [pad] * rank),
-        images(rank), st.just(2), st.integers(1, 2), st.integers(0, 1),
-    )  # fmt: skip
+        images(rank),
+        st.just(2),
+        st.integers(1, 2),
+        st.integers(0, 1),
+    )
 
 
 def adaptive(op: Any, rank: int) -> st.SearchStrategy[Case]:
@@ -45,7 +48,9 @@ def resampled(op: Any, rank: int, *options: Any) -> st.SearchStrategy[Case]:
 
 def padded(op: Any, rank: int) -> st.SearchStrategy[Case]:
     return st.builds(
-        lambda x, amounts: case(op, x, amounts), images(rank), st.lists(st.integers(0, 1), min_size=2 * rank, max_size=2 * rank)
+        lambda x, amounts: case(op, x, amounts),
+        images(rank),
+        st.lists(st.integers(0, 1), min_size=2 * rank, max_size=2 * rank),
     )
 
 
@@ -77,7 +82,9 @@ def sampled(op: Any, rank: int) -> st.SearchStrategy[Case]:
 
 def affine_grids() -> st.SearchStrategy[Case]:
     flat = sizes.map(lambda n: case(aten.affine_grid_generator.default, floats(n, 2, 3), [n, 2, 3, 4], False))
-    return st.one_of(flat, sizes.map(lambda n: case(aten.affine_grid_generator.default, floats(n, 3, 4), [n, 2, 3, 4, 2], True)))
+    return st.one_of(
+        flat, sizes.map(lambda n: case(aten.affine_grid_generator.default, floats(n, 3, 4), [n, 2, 3, 4, 2], True))
+    )
 
 
 @st.composite
@@ -106,8 +113,11 @@ def suppressions() -> st.SearchStrategy[Case]:
     def build(count: int) -> Case:
         corners = positive(count, 2)
         return case(
-            torch.ops.torchvision.nms.default, torch.cat((corners, corners + positive(count, 2)), dim=1), positive(count), 0.3
-        )  # fmt: skip
+            torch.ops.torchvision.nms.default,
+            torch.cat((corners, corners + positive(count, 2)), dim=1),
+            positive(count),
+            0.3,
+        )
 
     return sizes.map(build)
 
@@ -179,12 +189,22 @@ def test_rule_holds(name, data):
     ("call", "expected"),
     [
         pytest.param(case(aten.avg_pool2d.default, floats(2, 3, 4, 4), [2, 2]), "a b C D -> a b E F", id="pool"),
-        pytest.param(case(aten.pixel_shuffle.default, floats(2, 12, 3, 3), 2), "a (b C) D E -> a b F G", id="pixel shuffle"),
-        pytest.param(case(aten.pixel_unshuffle.default, floats(2, 3, 4, 4), 2), "a b C D -> a (b E) F G", id="unshuffle"),
-        pytest.param(case(aten.channel_shuffle.default, floats(2, 6, 3), 2), "a (b c) d -> a (c b) d", id="channel shuffle"),
-        pytest.param(case(aten.grid_sampler_2d.default, floats(2, 3, 4, 4), floats(2, 5, 6, 2), 0, 0, False), "a b C D, a e f G -> a b e f", id="grid sample"),
+        pytest.param(
+            case(aten.pixel_shuffle.default, floats(2, 12, 3, 3), 2), "a (b C) D E -> a b F G", id="pixel shuffle"
+        ),
+        pytest.param(
+            case(aten.pixel_unshuffle.default, floats(2, 3, 4, 4), 2), "a b C D -> a (b E) F G", id="unshuffle"
+        ),
+        pytest.param(
+            case(aten.channel_shuffle.default, floats(2, 6, 3), 2), "a (b c) d -> a (c b) d", id="channel shuffle"
+        ),
+        pytest.param(
+            case(aten.grid_sampler_2d.default, floats(2, 3, 4, 4), floats(2, 5, 6, 2), 0, 0, False),
+            "a b C D, a e f G -> a b e f",
+            id="grid sample",
+        ),
     ],
-)  # fmt: skip
+)
 def test_notation(call, expected):
     assert shown(call) == expected
 
@@ -203,10 +223,12 @@ def concatenated_branches(x: torch.Tensor, left: torch.Tensor, right: torch.Tens
     [
         pytest.param(shuffle_by_hand, [(2, 6, 4, 4)], "a (b c) d e -> a (c b) d e", id="channel shuffle by hand"),
         pytest.param(
-            concatenated_branches, [(2, 3, 4, 4), (4, 3, 1, 1), (4, 3, 1, 1)],
-            "a b c d, e b 1 1, e b 1 1 -> a (e 2) c d", id="shuffled branches",
+            concatenated_branches,
+            [(2, 3, 4, 4), (4, 3, 1, 1), (4, 3, 1, 1)],
+            "a b c d, e b 1 1, e b 1 1 -> a (e 2) c d",
+            id="shuffled branches",
         ),
     ],
-)  # fmt: skip
+)
 def test_chains(function, shapes, expected):
     assert said(function, *shapes) == expected

@@ -40,7 +40,9 @@ def well_conditioned(*shape: int) -> torch.Tensor:
 
 
 def square(op: Any, *rest: Any, **named: Any) -> st.SearchStrategy[Case]:
-    return st.tuples(shapes(max_dims=2), sizes).map(lambda s: case(op, well_conditioned(*s[0], s[1], s[1]), *rest, **named))
+    return st.tuples(shapes(max_dims=2), sizes).map(
+        lambda s: case(op, well_conditioned(*s[0], s[1], s[1]), *rest, **named)
+    )
 
 
 def rectangular(op: Any, *rest: Any) -> st.SearchStrategy[Case]:
@@ -99,7 +101,9 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     "aten::linalg_inv_ex": square(aten.linalg_inv_ex.default),
     "aten::linalg_matrix_exp": square(aten.linalg_matrix_exp.default),
     "aten::linalg_matrix_power": square(aten.linalg_matrix_power.default, 3),
-    "aten::_linalg_svd": st.one_of(rectangular(aten._linalg_svd.default, True), rectangular(aten._linalg_svd.default, False, False)),
+    "aten::_linalg_svd": st.one_of(
+        rectangular(aten._linalg_svd.default, True), rectangular(aten._linalg_svd.default, False, False)
+    ),
     "aten::linalg_qr": rectangular(aten.linalg_qr.default),
     "aten::_linalg_det": square(aten._linalg_det.default),
     "aten::_linalg_slogdet": square(aten._linalg_slogdet.default),

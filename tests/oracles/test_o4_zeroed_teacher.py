@@ -22,6 +22,9 @@ install()
 import timm  # noqa: E402
 import torchvision  # noqa: E402
 
+Pair = tuple[nn.Module, nn.Module]
+"""A student and a teacher."""
+
 TOKENS, IMAGE = (2, 5, 7), (2, 3, 64, 64)
 
 
@@ -86,69 +89,56 @@ class Grouped(nn.Module):
 def vgg(width: int) -> nn.Module:
     layers: list[int | str] = [width, "M", 2 * width, "M", 4 * width, "M"]
     features = torchvision.models.vgg.make_layers(layers, batch_norm=True)
-    return nn.Sequential(
-        features,
-        nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(16 * width, 8 * width),
-        nn.ReLU(),
-        nn.Linear(8 * width, 5),
-    )
+    classifier = nn.Linear(16 * width, 8 * width), nn.ReLU(), nn.Linear(8 * width, 5)
+    return nn.Sequential(features, nn.AdaptiveAvgPool2d(2), nn.Flatten(), *classifier)
 
 
 def densenet(growth: int) -> nn.Module:
     return torchvision.models.DenseNet(growth, (2, 2), 2 * growth, num_classes=5)
 
 
-def timm_model(name: str, **options: Any) -> nn.Module:
-    return timm.create_model(name, num_classes=5, **options)
+def resnet(*channels: int) -> nn.Module:
+    return timm.create_model("resnet18", num_classes=5, channels=channels, stem_width=channels[0])
 
 
-def resnet(channels: tuple[int, ...], block: str) -> nn.Module:
-    return timm_model(block, channels=channels, stem_width=channels[0])
+def plain(dim: int, heads: int, head_dim: int, **options: Any) -> nn.Module:
+    return Transformer(dim, heads, head_dim, norm=False, **options)
 
 
-MODELS = [
+OWN = [
     pytest.param(lambda: (mlp(5), mlp(12)), (2, 4), id="mlp"),
     pytest.param(lambda: (ConvNet(6), ConvNet(16)), (2, 3, 9, 9), id="batch norm, depthwise, residual"),
     pytest.param(lambda: (Grouped(2, 3), Grouped(4, 6)), (2, 3, 9, 9), id="groups, shuffle, concat, gate"),
     pytest.param(lambda: (Recurrent(nn.LSTM, 4, 5), Recurrent(nn.LSTM, 8, 12)), TOKENS, id="lstm"),
     pytest.param(lambda: (Recurrent(nn.GRU, 4, 5), Recurrent(nn.GRU, 8, 12)), TOKENS, id="gru"),
-    pytest.param(
-        lambda: (Transformer(12, 3, 4, norm=False), Transformer(24, 6, 4, norm=False)), TOKENS, id="attention"
-    ),
-    pytest.param(
-        lambda: (Transformer(12, 4, 4, kv=2, norm=False), Transformer(24, 12, 4, kv=4, norm=False)), TOKENS, id="grouped queries"
-    ),
-    pytest.param(
-        lambda: (Transformer(8, 2, 6, rope=True, norm=False), Transformer(24, 6, 6, rope=True, norm=False)), TOKENS, id="rope"
-    ),
-    pytest.param(
-        lambda: (Transformer(8, 1, 4, norm=False), Transformer(24, 6, 4, norm=False)), TOKENS, id="one head of six"
-    ),
+    pytest.param(lambda: (plain(12, 3, 4), plain(24, 6, 4)), TOKENS, id="attention"),
+    pytest.param(lambda: (plain(12, 4, 4, kv=2), plain(24, 12, 4, kv=4)), TOKENS, id="grouped queries"),
+    pytest.param(lambda: (plain(12, 4, 4), plain(24, 12, 4, kv=4)), TOKENS, id="ungrouped from grouped"),
+    pytest.param(lambda: (plain(8, 2, 6, rope=True), plain(24, 6, 6, rope=True)), TOKENS, id="rope"),
+    pytest.param(lambda: (plain(8, 1, 4), plain(24, 6, 4)), TOKENS, id="one head of six"),
     pytest.param(lambda: (vgg(6), vgg(16)), IMAGE, id="vgg"),
     pytest.param(lambda: (densenet(4), densenet(8)), IMAGE, id="densenet"),
-    pytest.param(
-        lambda: (resnet((8, 12, 16, 24), "resnet18"), resnet((16, 32, 48, 64), "resnet18")), IMAGE, id="resnet18"
-    ),
-    pytest.param(lambda: (timm_model("mobilenetv2_050"), timm_model("mobilenetv2_100")), IMAGE, id="mobilenetv2"),
-    pytest.param(
-        lambda: (timm_model("mobilenetv3_small_050"), timm_model("mobilenetv3_small_100")), IMAGE, id="mobilenetv3"
-    ),
-    pytest.param(
-        lambda: (
-            torchvision.models.shufflenet_v2_x0_5(num_classes=5), torchvision.models.shufflenet_v2_x1_0(num_classes=5)
-        ), IMAGE, id="shufflenet",
-    ),
-]  # fmt: skip
+    pytest.param(lambda: (resnet(8, 12, 16, 24), resnet(16, 32, 48, 64)), IMAGE, id="resnet18"),
+]
+
+PAIRS = [
+    pytest.param("mobilenetv2_050", "mobilenetv2_100", id="mobilenetv2"),
+    pytest.param("mobilenetv3_small_075", "mobilenetv3_small_100", id="mobilenetv3"),
+    pytest.param("ghostnet_050", "ghostnet_100", id="ghostnet"),
+    pytest.param("rexnet_100", "rexnet_200", id="rexnet"),
+]
 
 
 @pytest.mark.parametrize("method", ["uniform", "consecutive", "random"])
-@pytest.mark.parametrize(("make", "shape"), MODELS)
-def test_zeroed_teacher_is_the_student(
-    make: Callable[[], tuple[nn.Module, nn.Module]], shape: tuple[int, ...], method: str
-) -> None:
+@pytest.mark.parametrize(("make", "shape"), OWN)
+def test_zeroed_teacher_is_the_student(make: Callable[[], Pair], shape: tuple[int, ...], method: str) -> None:
     assert difference(*make(), shape, method=method) < 1e-9
+
+
+@pytest.mark.parametrize(("student", "teacher"), PAIRS)
+def test_zeroed_timm_teacher_is_the_student(student: str, teacher: str) -> None:
+    models = (timm.create_model(name, num_classes=5) for name in (student, teacher))
+    assert difference(*models, IMAGE, method="random") < 1e-9
 
 
 def test_flat_runs_without_heads_to_mix() -> None:
@@ -159,14 +149,9 @@ def test_flat_runs_without_heads_to_mix() -> None:
     ("make", "shape", "options"),
     [
         pytest.param(lambda: (ConvNet(6), ConvNet(16)), (2, 3, 9, 9), {"consistent": False}, id="inconsistent"),
-        pytest.param(
-            lambda: (Transformer(12, 3, 4, norm=False), Transformer(24, 6, 4, norm=False)), TOKENS, {"consistent": False},
-            id="inconsistent attention",
-        ),
+        pytest.param(lambda: (plain(12, 3, 4), plain(24, 6, 4)), TOKENS, {"consistent": False}, id="mixed heads"),
         pytest.param(lambda: (Transformer(12, 3, 4), Transformer(24, 6, 4)), TOKENS, {}, id="a norm across channels"),
     ],
-)  # fmt: skip
-def test_the_oracle_can_fail(
-    make: Callable[[], tuple[nn.Module, nn.Module]], shape: tuple[int, ...], options: Any
-) -> None:
+)
+def test_the_oracle_can_fail(make: Callable[[], Pair], shape: tuple[int, ...], options: dict[str, bool]) -> None:
     assert difference(*make(), shape, method="random", **options) > 1e-3

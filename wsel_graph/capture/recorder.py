@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from wsel_graph.capture.memo import META, Memo
 from wsel_graph.capture.replicate import geometry
-from wsel_graph.capture.whole import lower
+from wsel_graph.capture.whole import lower, shortcut
 from wsel_graph.errors import CaptureError
 
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
@@ -136,7 +136,8 @@ class Recorder:
 
     def record(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Append the node for one operator call and remember its results."""
-        node_args, node_kwargs = pytree.tree_map(self._argument, (args, kwargs))
+        node_args = tuple(map(self._argument, args))
+        node_kwargs = {name: self._argument(value) for name, value in kwargs.items()}
         node = self.graph.call_function(op, node_args, node_kwargs)
         node.meta["module"] = self.module
         if isinstance(result, torch.Tensor):
@@ -152,6 +153,8 @@ class Recorder:
     def _argument(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return self.node_of(value)
+        if isinstance(value, (list, tuple)):
+            return [self._argument(item) for item in value]
         if isinstance(value, torch.device) and value == META:
             return self._device
         return None if isinstance(value, torch.Generator) else value
@@ -180,7 +183,9 @@ class Recorder:
         self.last_op = str(lowered[0])
         self._paused = True
         try:
-            result = shortcut(lowered) or self.execute(lowered[0], func, args, kwargs)
+            result = shortcut(lowered)
+            if result is None:
+                result = self.execute(lowered[0], func, args, kwargs)
         finally:
             self._paused = False
         self.record(*lowered, result)
@@ -209,28 +214,6 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self._recorder.call_whole(func, args, kwargs or {})
-
-
-def shortcut(lowered: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> Any:
-    """The result of a recurrent network on the meta device, from its shapes; None for everything else.
-
-    PyTorch has no meta kernel for these: it would unroll them step by step.
-    """
-    op, args, _ = lowered
-    if op not in _RECURRENT or not any(weight.device == META for weight in args[2]):
-        return None
-    x, hidden, bidirectional = args[0], args[1], args[7]
-    states = list(hidden) if isinstance(hidden, (list, tuple)) else [hidden]
-    output_size = states[0].shape[-1] * (2 if bidirectional else 1)
-    return (x.new_empty((*x.shape[:-1], output_size), device=META), *(torch.empty_like(s, device=META) for s in states))
-
-
-_RECURRENT = {
-    torch.ops.aten.lstm.input,
-    torch.ops.aten.gru.input,
-    torch.ops.aten.rnn_tanh.input,
-    torch.ops.aten.rnn_relu.input,
-}
 
 
 def mutated_argument(op: Any, args: tuple[Any, ...]) -> torch.Tensor | None:

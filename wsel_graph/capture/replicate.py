@@ -9,7 +9,8 @@ copied), or be float64 clones. `copy.deepcopy` keeps sharing and cycles; tensors
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -91,6 +92,7 @@ def replicate(module: nn.Module, convert: Convert) -> nn.Module:
         registered = _Registered(convert)
         states = (*module.parameters(), *module.buffers())
         memo: dict[int, Any] = {id(tensor): registered.convert(tensor) for tensor in states}
+        memo.update(_empty_copies(module))
         try:
             with _ConvertTensors(registered.convert_attribute):
                 duplicate: nn.Module = copy.deepcopy(module, memo)
@@ -103,6 +105,14 @@ def replicate(module: nn.Module, convert: Convert) -> nn.Module:
                 "torch.fx.GraphModule or torch.export.ExportedProgram of the model."
             ) from error
     return duplicate
+
+
+def _empty_copies(module: nn.Module) -> Iterator[tuple[int, Any]]:
+    """Copies of the empty dicts of all modules, by id: most of what a module holds, and slow to copy one by one."""
+    for part in module.modules():
+        for value in vars(part).values():
+            if type(value) in (dict, OrderedDict) and not value:
+                yield id(value), type(value)()
 
 
 def _refuse_scripted(module: nn.Module) -> None:

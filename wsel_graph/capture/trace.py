@@ -99,34 +99,35 @@ def _as_module(model: Any, example_inputs: Any) -> tuple[nn.Module, Any]:
 
 
 def collect_states(model: nn.Module) -> tuple[State, ...]:
-    """Every parameter and buffer once, in module order, with all names of shared ones."""
-    names: dict[object, list[str]] = {}  # by memory: parameters that share it are one state
+    """Every parameter and buffer once, parameters first, with all names of those that share memory."""
+    names: dict[object, list[str]] = {}
     found: list[tuple[str, str, torch.Tensor]] = []
-    persistent = set(_state_dict_names(model))
-    for kind, items in (
-        ("parameter", model.named_parameters(remove_duplicate=False)),
-        ("buffer", model.named_buffers(remove_duplicate=False)),
-    ):
-        for name, tensor in items:
-            _refuse_uninitialized(name, tensor)
-            key = geometry(tensor)
-            if key not in names:
-                found.append((name, kind, tensor))
-            names.setdefault(key, []).append(name)
+    persistent: set[str] = set()
+    for name, kind, tensor, in_state_dict in _named_states(model):
+        _refuse_uninitialized(name, tensor)
+        key = geometry(tensor)
+        if key not in names:
+            found.append((name, kind, tensor))
+        names.setdefault(key, []).append(name)
+        if in_state_dict:
+            persistent.add(name)
+    found.sort(key=lambda item: item[1] != "parameter")  # stable
     return tuple(
         State(name, tuple(own := names[geometry(tensor)]), kind, not persistent.isdisjoint(own), tensor)
         for name, kind, tensor in found
     )
 
 
-def _state_dict_names(model: nn.Module) -> Iterator[str]:
-    """Names in the state dict, read off the modules: a state-dict hook may rename, drop or compute."""
+def _named_states(model: nn.Module) -> Iterator[tuple[str, str, torch.Tensor, bool]]:
+    """Name, kind, tensor, and whether it is in the state dict; read off the modules, because hooks may rename there."""
     for path, module in model.named_modules(remove_duplicate=False):
         prefix = f"{path}." if path else ""
-        skipped: set[str] = module._non_persistent_buffers_set
-        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is not None and name not in skipped:
-                yield prefix + name
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                yield prefix + name, "parameter", parameter, True
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                yield prefix + name, "buffer", buffer, name not in module._non_persistent_buffers_set
 
 
 def _refuse_uninitialized(name: str, tensor: torch.Tensor) -> None:
@@ -184,8 +185,7 @@ def _introduce(recorder: Recorder, duplicate: nn.Module, states: tuple[State, ..
         node = recorder.graph.placeholder(label.replace(" ", "_").replace(".", "_"))
         node.meta["label"] = label
         recorder.know(tensor, node)
-    tensors: dict[str, torch.Tensor] = dict(duplicate.named_parameters(remove_duplicate=False))
-    tensors.update(duplicate.named_buffers(remove_duplicate=False))
+    tensors = {name: tensor for name, _, tensor, _ in _named_states(duplicate)}
     for state in states:
         node = recorder.graph.get_attr(state.name)
         node.meta["state"] = state.name

@@ -1,9 +1,9 @@
 """Composite functions that are recorded as one operator.
 
-Below autograd, PyTorch takes composite functions apart before a dispatch mode sees them. Four kinds are
+Below autograd, PyTorch takes composite functions apart before a dispatch mode sees them. Five kinds are
 worth keeping whole: matrix products (the expand/view/bmm/view detour hides their batch axes), `einsum`
-(its equation already names the axes), scaled dot product attention, and recurrent networks (unrolled, one
-of them is tens of thousands of operators).
+(its equation already names the axes), scaled dot product attention, batch norm in evaluation mode (a dozen
+slow steps on the meta device), and recurrent networks (unrolled, one of them is tens of thousands of operators).
 """
 
 from __future__ import annotations
@@ -44,6 +44,11 @@ def _einsum(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Whole | None:
     return aten.einsum.default, (equation, list(operands)), {}
 
 
+def _batch_norm(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Whole | None:
+    training = args[5] if len(args) == 9 else True
+    return None if training else (aten.batch_norm.default, args, kwargs)
+
+
 def _recurrent(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Whole | None:
     if isinstance(args[1], torch.Tensor) and isinstance(args[2], (torch.Tensor, list, tuple)) and len(args) == 9:
         if isinstance(args[3], (list, tuple)):
@@ -61,6 +66,7 @@ LOWER: dict[Any, Lower] = {
     torch.Tensor.__matmul__: _plain(aten.matmul.default),
     torch.Tensor.__rmatmul__: _swapped_matmul,
     torch.einsum: _einsum,
+    torch.batch_norm: _batch_norm,
     F.scaled_dot_product_attention: _attention,
     torch.lstm: functools.partial(_recurrent, aten.lstm.input),
     torch.gru: functools.partial(_recurrent, aten.gru.input),
@@ -73,3 +79,34 @@ def lower(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Whole | N
     """The operator and arguments to record for a composite call, or None to let it be taken apart."""
     rule = LOWER.get(func)
     return rule(args, kwargs) if rule is not None else None
+
+
+def shortcut(lowered: Whole) -> Any:
+    """The result of a whole operator on the meta device, from its shapes alone; None where PyTorch must be asked."""
+    op, args, _ = lowered
+    maker = _FROM_SHAPES.get(op)
+    return maker(args) if maker is not None else None
+
+
+def _normalized(args: tuple[Any, ...]) -> Any:
+    return torch.empty_like(args[0]) if args[0].is_meta else None
+
+
+def _recurrent_result(args: tuple[Any, ...]) -> Any:
+    """PyTorch has no meta kernel for recurrent networks: it would unroll them step by step."""
+    x, hidden, weights, bidirectional = args[0], args[1], args[2], args[7]
+    if not any(weight.is_meta for weight in weights):
+        return None
+    states = list(hidden) if isinstance(hidden, (list, tuple)) else [hidden]
+    size = states[0].shape[-1] * (2 if bidirectional else 1)
+    output = x.new_empty((*x.shape[:-1], size), device="meta")
+    return (output, *(torch.empty_like(state, device="meta") for state in states))
+
+
+_FROM_SHAPES: dict[Any, Callable[[tuple[Any, ...]], Any]] = {
+    aten.batch_norm.default: _normalized,
+    aten.lstm.input: _recurrent_result,
+    aten.gru.input: _recurrent_result,
+    aten.rnn_tanh.input: _recurrent_result,
+    aten.rnn_relu.input: _recurrent_result,
+}

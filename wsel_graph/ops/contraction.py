@@ -71,7 +71,7 @@ def add_summed_product(call: Call) -> Outputs:
     return call.broadcast(result[1:], addend.axes)
 
 
-@propagates(aten._grouped_mm)
+@propagates("aten::_grouped_mm")
 def grouped_product(call: Call) -> Outputs:
     """Products per group; where a stack of matrices is flattened, `offs` says where each group ends."""
     left, right, offsets, bias = call["self"], call["mat2"], call["offs"], call["bias"]

@@ -37,7 +37,7 @@ def embedding(call: Call) -> Outputs:
 def embedding_renorm(call: Call) -> Outputs:
     """The rows looked up are scaled down to a largest norm."""
     look_into(call, call["self"].axes[0], call["indices"])
-    return call["self"].axes
+    return tuple(call["self"].axes)
 
 
 @propagates(aten._embedding_bag, aten._embedding_bag_forward_only, aten.embedding_bag)
@@ -72,7 +72,7 @@ def index_put(call: Call) -> Outputs:
     for axis in places:
         call.pin(axis, "opaque")
     call.broadcast((*before, *places, *after), values.axes)
-    return x.axes
+    return tuple(x.axes)
 
 
 def _untouched(x: Value, indices: Sequence[Value | None]) -> tuple[Axes, Axes]:
@@ -147,7 +147,7 @@ def gather(call: Call) -> Outputs:
         _align(call, x, places, dim)
     else:
         call.pin_all(x)
-    return places.axes
+    return tuple(places.axes)
 
 
 def _align(call: Call, x: Value, other: Value, dim: int) -> None:
@@ -164,7 +164,7 @@ def take_along_dim(call: Call) -> Outputs:
     x, dim, places = call["self"], call["dim"], call["indices"]
     if dim is None:
         call.pin_all(x)
-        return places.axes
+        return tuple(places.axes)
     look_into(call, x.axes[dim], places)
     axes = list(call.broadcast(with_axis(x, dim, UNIT), with_axis(places, dim, UNIT)))
     axes[dim] = places.axes[dim]
@@ -178,12 +178,12 @@ def scatter(call: Call) -> Outputs:
     written = [value for value in (call["index"], call.get("src")) if isinstance(value, Value)]
     if not all(value.dim == x.dim > 0 for value in written):
         call.pin_all(x, *written)
-        return x.axes
+        return tuple(x.axes)
     for value in written:
         _align(call, x, value, dim)
     for value in (x, *written):
         call.pin(value.axes[dim], "opaque")
-    return x.axes
+    return tuple(x.axes)
 
 
 @propagates(aten.index_add, aten.index_copy, aten.index_fill, aten.index_reduce)
@@ -193,19 +193,19 @@ def index_write(call: Call) -> Outputs:
     call.pin_all(call["index"])
     if not x.dim or (source is not None and source.dim != x.dim):
         call.pin_all(*call.tensors)
-        return x.axes
+        return tuple(x.axes)
     call.pin(x.axes[dim], "opaque")
     if source is not None:
         _align(call, x, source, dim)
         call.pin(source.axes[dim], "opaque")
-    return x.axes
+    return tuple(x.axes)
 
 
 @propagates(aten.take)
 def take(call: Call) -> Outputs:
     """Places in the flattened tensor."""
     call.pin_all(call["self"])
-    return call["index"].axes
+    return tuple(call["index"].axes)
 
 
 # -- sizes or places that follow from values
@@ -225,7 +225,7 @@ def data_dependent(call: Call) -> Outputs:
 def running_write(call: Call) -> Outputs:
     """Elements are written in running order."""
     call.pin_all(*call.tensors)
-    return call["self"].axes
+    return tuple(call["self"].axes)
 
 
 @propagates(aten.one_hot)

@@ -40,10 +40,10 @@ def instance_norm(call: Call) -> Outputs:
     x = call["input"]
     _couple_channels(call, x.axes[1], "weight", "bias", "running_mean", "running_var")
     call.consume(*x.axes[1:])
-    return x.axes
+    return tuple(x.axes)
 
 
-@propagates(aten.native_layer_norm, aten.layer_norm, aten.rms_norm, aten._fused_rms_norm)
+@propagates(aten.native_layer_norm, aten.layer_norm, aten.rms_norm, "aten::_fused_rms_norm")
 def layer_norm(call: Call) -> Outputs:
     """Normalised over the last dims, which scale and shift share."""
     x = call["input"]
@@ -70,7 +70,7 @@ def native_group_norm(call: Call) -> Outputs:
 def group_norm(call: Call) -> Outputs:
     """The composite form."""
     _group_norm(call, call["num_groups"])
-    return call["input"].axes
+    return tuple(call["input"].axes)
 
 
 def _group_norm(call: Call, count: int) -> Axis:
@@ -88,7 +88,7 @@ def _group_norm(call: Call, count: int) -> Axis:
 )  # fmt: skip
 def softmax(call: Call) -> Outputs:
     """Every axis passes through."""
-    return call["self"].axes
+    return tuple(call["self"].axes)
 
 
 @propagates(aten._masked_softmax)
@@ -111,4 +111,4 @@ def weight_norm(call: Call) -> Outputs:
 @propagates(aten.renorm)
 def renorm(call: Call) -> Outputs:
     """Slices along one dim are scaled down to a largest norm."""
-    return call["self"].axes
+    return tuple(call["self"].axes)

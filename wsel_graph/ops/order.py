@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from wsel_graph.ops.call import Axis, Call, Outputs, concat
+from wsel_graph.ops.call import Axes, Axis, Call, Outputs, concat
 from wsel_graph.ops.registry import propagates
 
 aten = torch.ops.aten
@@ -16,7 +16,7 @@ def reorder(call: Call) -> Outputs:
     x = call["self"]
     for dim in call["dims"] or range(x.dim):
         call.pin(x.axes[dim], "position")
-    return x.axes
+    return tuple(x.axes)
 
 
 @propagates(aten.rot90)
@@ -37,7 +37,7 @@ def triangle(call: Call) -> Outputs:
     x = call["self"]
     for axis in x.axes[-2:]:
         call.pin(axis, "position")
-    return x.axes
+    return tuple(x.axes)
 
 
 def paired(call: Call, rows: Axis, columns: Axis, offset: int) -> Axis:
@@ -52,7 +52,7 @@ def paired(call: Call, rows: Axis, columns: Axis, offset: int) -> Axis:
 
 
 @propagates(aten.diagonal)
-def diagonal(call: Call) -> Outputs:
+def diagonal(call: Call) -> Axes:
     """`... n n -> ... n`: both dims are read in the same order."""
     x = call["self"]
     first, second = call["dim1"] % x.dim, call["dim2"] % x.dim
@@ -63,8 +63,8 @@ def diagonal(call: Call) -> Outputs:
 @propagates(aten.diagonal_scatter)
 def diagonal_scatter(call: Call) -> Outputs:
     """`self` with a diagonal replaced by `src`."""
-    call.broadcast(tuple(diagonal(call)), call["src"].axes)  # type: ignore[arg-type]
-    return call["self"].axes
+    call.broadcast(diagonal(call), call["src"].axes)
+    return tuple(call["self"].axes)
 
 
 @propagates(aten.trace)
@@ -98,4 +98,5 @@ def diag(call: Call) -> Outputs:
     x, offset = call["self"], call["diagonal"]
     if x.dim == 1:
         return embedded(call, x.axes[0], offset)
-    return (paired(call, *x.axes, offset),)
+    rows, columns = x.axes
+    return (paired(call, rows, columns, offset),)

@@ -110,7 +110,7 @@ def slice_scatter(call: Call) -> Outputs:
     start = _clamp(call["start"], x.axes[dim].size)
     part = strided_range(call, x.axes[dim], start, src.axes[dim].size, call["step"])
     call.broadcast(with_axis(x, dim, part), src.axes)
-    return x.axes
+    return tuple(x.axes)
 
 
 @propagates(aten.select_scatter)
@@ -119,4 +119,4 @@ def select_scatter(call: Call) -> Outputs:
     x, dim = call["self"], call["dim"]
     _cut_out(call, x.axes[dim], call["index"])
     call.broadcast(with_axis(x, dim), call["src"].axes)
-    return x.axes
+    return tuple(x.axes)

@@ -63,7 +63,7 @@ def prelu(call: Call) -> Outputs:
     x, weight = call["self"], call["weight"]
     if weight.dim and weight.axes[0].size > 1:
         call.unify(x.axes[1], weight.axes[0])
-    return x.axes
+    return tuple(x.axes)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -89,7 +89,7 @@ def _final(call: Call, kind: int, axis: Axis, hidden: list[tuple[Axis, Axis]]) -
 
 @propagates(aten._pack_padded_sequence)
 def pack_padded_sequence(call: Call) -> Outputs:
-    """`time n *f` (or `n time *f`), `n` -> steps of all samples in running order, and how many samples each step has."""
+    """`time n *f` (or `n time *f`) -> the steps of all samples in running order, and how many each step has."""
     x, lengths = call["input"], call["lengths"]
     call.pin_all(lengths)
     for axis in x.axes[:2]:

@@ -1,7 +1,8 @@
 """The table of propagation rules.
 
 A rule is registered for an overload (`torch.ops.aten.view.dtype`), for all overloads of an operator
-(`torch.ops.aten.view`), or by qualified name (`"torchvision::nms"`) when the operator may not be loaded.
+(`torch.ops.aten.view`), or by qualified name (`"torchvision::nms"`) when the operator may not be loaded or not
+exist yet in the oldest PyTorch supported.
 The exact overload wins over the operator. Variants follow the rule of the plain operator: in place (`relu_`),
 copying (`view_copy`), and writing into a given tensor (`mm.out`).
 """

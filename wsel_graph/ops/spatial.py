@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from wsel_graph.ops.call import Call, Outputs, Value, product
-from wsel_graph.ops.registry import propagates
+from wsel_graph.ops.registry import propagates, qualified_name
 from wsel_graph.ops.views import with_axis
 
 aten = torch.ops.aten
@@ -21,7 +21,7 @@ SPATIAL = {
         aten.avg_pool2d, aten.max_pool2d, aten.max_pool2d_with_indices, aten.adaptive_avg_pool2d,
         aten._adaptive_avg_pool2d, aten.adaptive_max_pool2d, aten.upsample_nearest2d, aten.upsample_bilinear2d,
         aten.upsample_bicubic2d, aten._upsample_nearest_exact2d, aten._upsample_bilinear2d_aa,
-        aten._upsample_bicubic2d_aa, aten._upsample_lanczos2d_aa, aten.reflection_pad2d, aten.replication_pad2d,
+        aten._upsample_bicubic2d_aa, "aten::_upsample_lanczos2d_aa", aten.reflection_pad2d, aten.replication_pad2d,
         aten.mkldnn_max_pool2d,
     ),
     3: (
@@ -31,7 +31,7 @@ SPATIAL = {
     ),
 }  # fmt: skip
 
-_COUNT = {op._qualified_op_name: count for count, ops in SPATIAL.items() for op in ops}
+_COUNT = {qualified_name(op): count for count, ops in SPATIAL.items() for op in ops}
 
 
 @propagates(*(op for ops in SPATIAL.values() for op in ops))
