@@ -3,6 +3,7 @@
 from wsel_graph.api import InitResult as InitResult
 from wsel_graph.api import apply as apply
 from wsel_graph.api import initialize as initialize
+from wsel_graph.api import load_rules as load_rules
 from wsel_graph.api import plan as plan
 from wsel_graph.coupling.graph import ModelGraph as ModelGraph
 from wsel_graph.coupling.graph import trace as trace
@@ -12,4 +13,3 @@ from wsel_graph.coupling.verify import verify as verify
 from wsel_graph.errors import WselError as WselError
 from wsel_graph.ops.registry import propagates as propagates
 from wsel_graph.plan import Plan as Plan
-from wsel_graph.selection.rules import load_rules as load_rules

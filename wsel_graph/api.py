@@ -1,4 +1,7 @@
-"""The public verbs: plan, apply, initialize. Student first, everywhere."""
+"""The public verbs: plan, apply, initialize. Student first, everywhere.
+
+YAML, pydantic and rich are imported by the verbs that need them: who only applies plans does not load them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -18,8 +21,9 @@ from wsel_graph.errors import PlanError, WselError
 from wsel_graph.plan import Plan
 from wsel_graph.planner.builder import build_plan
 from wsel_graph.planner.elements import ElementFunction, Elements, Method
-from wsel_graph.report.text import plan_tables, render
-from wsel_graph.selection.rules import RuleFile, load_rules
+
+if TYPE_CHECKING:
+    from wsel_graph.selection.rules import RuleFile
 
 Model = nn.Module | ModelGraph
 
@@ -43,9 +47,22 @@ class InitResult:
     unknown_ops: tuple[str, ...]
 
     def __str__(self) -> str:
+        from wsel_graph.report.text import plan_tables, render
+
         head = f"Initialised {self.initialized:,} of {self.total:,} student parameters ({100 * self.coverage:.2f} %)"
         unknown = [f"Operators without a propagation rule: {', '.join(self.unknown_ops)}"] if self.unknown_ops else []
         return render(head, *unknown, *plan_tables(self.plan))
+
+
+def load_rules(source: str | Path) -> RuleFile:
+    """Read a shipped rule file by name (`"default"`), or any file by path.
+
+    Raises:
+        SelectionRuleError: If the file is missing, is not YAML, or has keys or values that are not known.
+    """
+    from wsel_graph.selection.rules import read_rules
+
+    return read_rules(source)
 
 
 def plan(
@@ -80,7 +97,7 @@ def plan(
         WselError: If a model cannot be traced or the two do not fit; the text says where and what to do.
     """
     _refuse_same(student, teacher)
-    wish = rules if isinstance(rules, RuleFile) else load_rules(rules)
+    wish = load_rules(rules) if isinstance(rules, (str, Path)) else rules
     elements = Elements(
         method=wish.elements.method if method is None else method,
         unit=wish.elements.unit if unit is None else unit,

@@ -459,6 +459,28 @@ def test_the_first_reason_is_kept() -> None:
     assert [(mark.reason, mark.node) for mark in solver.pinned.values()] == [("label", "one")]
 
 
+def test_meeting_fixed_positions_fixes_what_has_no_reason_yet() -> None:
+    solver = AxisSolver()
+    table, free = solver.fresh(4, pinned="position"), solver.fresh(3)
+    solver.unify(concat(table, free), fixed(7))
+    assert notation(solver, table, free) == "A 3"
+    assert [mark.reason for mark in solver.pinned.values()] == ["position"]
+
+
+def test_a_shifted_self_reference_is_fixed_at_once() -> None:
+    solver = AxisSolver()
+    b, c, d, e = (solver.fresh(size) for size in (2, 3, 7, 8))
+    solver.unify(concat(b, c, d), concat(c, UNIT, e))
+    assert notation(solver, concat(b, c, d), concat(c, UNIT, e)) == "(5 + a) (5 + a)"
+
+
+def test_a_cut_inside_a_concat_fixes_the_part_that_is_cut() -> None:
+    solver = AxisSolver()
+    a, b, c = solver.fresh(4), solver.fresh(2), solver.fresh(2)
+    solver.cut(product(concat(a, b), c), 1)
+    assert notation(solver, a, b, c) == "4 a 2"
+
+
 def test_a_cut_inside_a_factor_fixes_the_leading_factor_only() -> None:
     solver = AxisSolver()
     heads, d = solver.fresh(3), solver.fresh(4)

@@ -1,6 +1,6 @@
 """Write `tests/zoo/README.md` from the rows of a full run.
 
-    python -m tests.zoo.table results.jsonl [more.jsonl ...]
+python -m tests.zoo.table results.jsonl [more.jsonl ...]
 """
 
 from __future__ import annotations
@@ -88,12 +88,18 @@ def _tables(rows: Iterable[Row]) -> list[str]:
 
 
 _CHANNEL_CONVOLUTION = (
-    "efficient channel attention slides a convolution along the channel axis, so the order of the channels in its blocks "
-    "matters: they are pinned"
+    "efficient channel attention slides a convolution along the channel axis, so the order of the channels in "
+    "its blocks matters: they are pinned"
 )
 
 REASONS: dict[str, str] = dict.fromkeys(
-    ("timm/eca_nfnet_l0", "timm/nf_ecaresnet26", "timm/ecaresnet26t", "timm/ecaresnet50d_pruned", "timm/ecaresnetlight"),
+    (
+        "timm/eca_nfnet_l0",
+        "timm/nf_ecaresnet26",
+        "timm/ecaresnet26t",
+        "timm/ecaresnet50d_pruned",
+        "timm/ecaresnetlight",
+    ),
     _CHANNEL_CONVOLUTION,
 )
 """Why a model is covered less, looked at one by one."""

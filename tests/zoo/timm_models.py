@@ -117,8 +117,7 @@ _NAMES: Mapping[str, str] = {
     "nest": "nest_tiny nest_tiny_jx",
     "nextvit": "nextvit_small",
     "nfnet": (
-        "test_nfnet nfnet_l0 eca_nfnet_l0 nfnet_f0 dm_nfnet_f0 nf_regnet_b0 nf_resnet26 nf_seresnet26 "
-        "nf_ecaresnet26"
+        "test_nfnet nfnet_l0 eca_nfnet_l0 nfnet_f0 dm_nfnet_f0 nf_regnet_b0 nf_resnet26 nf_seresnet26 nf_ecaresnet26"
     ),
     "pit": "pit_ti_224 pit_ti_distilled_224",
     "pnasnet": "pnasnet5large",
@@ -135,9 +134,7 @@ _NAMES: Mapping[str, str] = {
         "resnetrs50 resnext50_32x4d seresnet18 seresnetaa50d seresnext26d_32x4d ecaresnet26t "
         "ecaresnet50d_pruned ecaresnetlight"
     ),
-    "resnetv2": (
-        "resnetv2_18 resnetv2_50 resnetv2_50d_gn resnetv2_50d_evos resnetv2_50d_frn resnetv2_50x1_bit"
-    ),
+    "resnetv2": ("resnetv2_18 resnetv2_50 resnetv2_50d_gn resnetv2_50d_evos resnetv2_50d_frn resnetv2_50x1_bit"),
     "rexnet": "rexnet_100",
     "selecsls": "selecsls42 selecsls42b",
     "senet": "legacy_seresnet18 legacy_seresnext26_32x4d",

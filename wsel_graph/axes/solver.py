@@ -167,7 +167,7 @@ class AxisSolver:
             pair = Atom(axis.size // tail), Atom(tail)
             self._bind(axis, product(*pair))
             return pair
-        if next(atoms(axis), None) is None:
+        if _has_no_atom(axis):
             return fixed(axis.size // tail), fixed(tail)
         return self._split_product(axis, tail) if isinstance(axis, Product) else self._split_concat(axis, tail)
 
@@ -217,8 +217,7 @@ class AxisSolver:
         if isinstance(lead, Atom):
             if lead.size > UNROLL_LIMIT:
                 raise _Misfit
-            if lead not in self.pinned:
-                self._bind(lead, fixed(lead.size))
+            self._fix(lead)
             lead = fixed(lead.size)
         return self._cut_parts(_distribute(lead, [rest]).parts, offset)
 
@@ -236,6 +235,12 @@ class AxisSolver:
             i += 1
         left, right = self._cut(parts[i], offset)
         return concat(*parts[:i], left), concat(right, *parts[i + 1 :])
+
+    def _fix(self, axis: Axis) -> None:
+        """Let no position of the axis be exchanged for another. A pinned atom stays: it has a reason to show."""
+        for atom in dict.fromkeys(atoms(axis)):
+            if atom not in self.pinned:
+                self._bind(atom, fixed(atom.size))
 
     # -- unification
 
@@ -265,6 +270,10 @@ class AxisSolver:
         if isinstance(left, Atom) and isinstance(right, Atom):
             older, newer = sorted((left, right), key=lambda atom: atom.serial)
             self._bind(newer, older)
+        elif _has_no_atom(right):
+            self._fix(left)
+        elif _has_no_atom(left):
+            self._fix(right)
         elif isinstance(left, Atom):
             self._bind(left, right)
         elif isinstance(right, Atom):
@@ -357,6 +366,10 @@ class AxisSolver:
             head, axis = self.split(axis, axis.size // size)
             pieces.append(head)
         return [*pieces, axis]
+
+
+def _has_no_atom(axis: Axis) -> bool:
+    return next(atoms(axis), None) is None
 
 
 def _distribute(lead: Axis, rest: Sequence[Axis]) -> Concat:

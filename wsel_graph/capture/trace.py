@@ -21,7 +21,8 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from wsel_graph.capture.inputs import Inputs, normalize_inputs, tensor_labels
-from wsel_graph.capture.recorder import META, Recorder
+from wsel_graph.capture.memo import META
+from wsel_graph.capture.recorder import Recorder
 from wsel_graph.capture.replicate import Convert, evaluation_copy, geometry
 from wsel_graph.errors import CaptureError, ExampleInputsError
 

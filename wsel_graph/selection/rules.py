@@ -45,7 +45,7 @@ class RuleFile(_Closed):
     elements: ElementRules = ElementRules()
 
 
-def load_rules(source: str | Path) -> RuleFile:
+def read_rules(source: str | Path) -> RuleFile:
     """Read a shipped rule file by name (`"default"`), or any file by path.
 
     Raises:
