@@ -19,7 +19,7 @@ from torch import nn
 
 SIZES = (4, 6, 2, 3, 8, 5, 1, 12)
 MAX_ELEMENTS = 2048
-LENGTHS = (6, 10, 16, 3, 1)
+LENGTHS = (6, 10, 16, 24, 3)
 
 T = TypeVar("T")
 
@@ -350,11 +350,12 @@ def take(s: Sketch) -> None:
 
 
 def write(s: Sketch) -> None:
-    """In-place change of a copy, through a view: by a constant, a value or a parameter."""
+    """In-place change through a view, of a value or a copy: by a constant, a value or a parameter."""
     target = part(s)
     name = target.split("[")[0]
-    copy = s.emit(s.choose((f"{name}.clone()", f"torch.zeros_like({name})", f"torch.ones_like({name})")))
-    target = target.replace(name, copy, 1)
+    if name.startswith("x") or s.integer(0, 2):  # else the value itself, and with it whatever is a view of it
+        copy = s.emit(s.choose((f"{name}.clone()", f"torch.zeros_like({name})", f"torch.ones_like({name})")))
+        target = target.replace(name, copy, 1)
     shape = tuple(eval(target, dict(s.values)).shape)
     source = s.choose([
         lambda: "0.5",
@@ -450,9 +451,32 @@ def template(kind: str) -> Operator:
     return apply
 
 
+INPLACE = (
+    "{x}.mul_(2)", "{x}.relu_()", "{x}.t_()", "{x}.squeeze_()", "{x}.unsqueeze_({d})", "{x}.sigmoid_()", "{x}.zero_()",
+    "{x}.fill_(0.5)", "{x}.transpose_({d}, {e})", "{x}.cumsum_({d})", "{x}.masked_fill_({x} > 0, 0.5)", "{x}.neg_()",
+    "{x}.copy_({x}.flip({d}))", "{x}.index_fill_({d}, torch.tensor([0]), 2.0)", "{x}.fill_diagonal_(1.0)",
+    "{x}.tril_()",
+    "{x}.add_({x}.mean({d}, keepdim=True))", "{x}.diagonal().mul_(2)", "{x}.view(-1)[:{k}].add_(1)",
+    "{x}.index_add_({d}, torch.arange({x}.shape[{d}]), {x}.tanh())", "{x}[{x} > 0] = 0.25", "{x}[..., [0]] = 1.0",
+    "{x}.select({d}, 0).copy_({x}.select({d}, -1))", "{x}.swapaxes_({d}, {e})", "{x}.softmax({d}, out={x})",
+    "{x}[...] = {x}.sort({d}).values", "{x}.clamp_({x}.mean(), {x}.amax())", "{x}.data = {x}.data * 2",
+    "torch.relu({x}, out=torch.empty_like({x}))", "{x}.scatter_({d}, {x}.argmax({d}, True), 0.5)",
+)  # fmt: skip
+
+
+def change(s: Sketch) -> None:
+    """A value changed in place, as a whole."""
+    text = s.choose(INPLACE)
+    x = s.value(lambda v: v.dim() >= 1)
+    if x.startswith("x"):
+        raise Inapplicable
+    d = s.dim(x)
+    s.run(text.format(x=x, d=d, e=s.dim(x) if "{e}" in text else 0, k=s.integer(1, s.shape(x)[d])))
+
+
 OPERATORS: tuple[Operator, ...] = (
     linear, linear, matmul, einsum, convolution, attention, join, join, scale, norm, reshape, reshape, permute, cat,
-    cut, take, write, template("plain"), template("plain"), template("arrange"), template("arrange"),
+    cut, take, write, change, template("plain"), template("plain"), template("arrange"), template("arrange"),
     template("normalise"), template("constant"), template("reduce"), template("ordered"),
 )  # fmt: skip
 

@@ -163,7 +163,7 @@ class Recipe:
 
     def build(self, c: int, n: int, k: int) -> Block:
         """The block on `c` channels and `n` tokens, at width scale `k`."""
-        return self.kind(c, n, k, **dict(self.options))  # type: ignore[call-arg]
+        return self.kind(c, n, k, **dict(self.options))  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f"{self.kind.__name__}({', '.join(f'{name}={value!r}' for name, value in self.options)})"
@@ -193,10 +193,6 @@ class Architecture:
             return (torch.randint(0, VOCABULARY, (BATCH, self.tokens), generator=generator),)
         shape = (BATCH, 3, IMAGE, IMAGE) if self.stem == "image" else (BATCH, self.tokens, 5)
         return (torch.randn(shape, generator=generator),)
-
-    def has_channel_statistics(self) -> bool:
-        """Whether a block may compute a norm, mean or softmax over channels: zeroed channels then still count."""
-        return any(recipe.kind.statistics for recipe in (*self.image_blocks, *self.token_blocks))
 
 
 class Model(nn.Module):
@@ -273,40 +269,42 @@ def token_blocks() -> tuple[type[Block], ...]:
 
 
 @st.composite
-def recipes(draw: Draw, kinds: tuple[type[Block], ...], c: int, n: int) -> tuple[Recipe, int, int]:
-    """A block that fits `c` channels and `n` tokens, and what it makes of them."""
+def recipes(draw: Draw, kinds: tuple[type[Block], ...], c: int, n: int) -> tuple[Recipe, Block]:
+    """A block that fits `c` channels and `n` tokens, as data and built."""
     kind = draw(st.sampled_from(kinds))
     options = draw(st.fixed_dictionaries(kind.options(c)))
     recipe = Recipe(kind, tuple(options.items()))
-    block = recipe.build(c, n, 1)
-    return recipe, block.out, block.tokens
+    return recipe, recipe.build(c, n, 1)
 
 
 @st.composite
 def chains(
-    draw: Draw, kinds: tuple[type[Block], ...], c: int, n: int, longest: int
-) -> tuple[tuple[Recipe, ...], int, int]:
-    """Up to `longest` blocks, each fitting the one before."""
+    draw: Draw, kinds: tuple[type[Block], ...], c: int, n: int, longest: int, counting: bool
+) -> tuple[tuple[Recipe, ...], int]:
+    """Up to `longest` blocks, each fitting the one before; and the channels after the last."""
     found: list[Recipe] = []
     for _ in range(draw(st.integers(0, longest))):
-        recipe, out, tokens = draw(recipes(kinds, c, n))
-        if out <= MAX_WIDTH and tokens <= MAX_TOKENS:
-            c, n = out, tokens
+        recipe, block = draw(recipes(kinds, c, n))
+        if block.out <= MAX_WIDTH and block.tokens <= MAX_TOKENS and (counting or not block.counts):
+            c, n = block.out, block.tokens
             found.append(recipe)
-    return tuple(found), c, n
+    return tuple(found), c
 
 
 @st.composite
-def architectures(draw: Draw, longest: int = 4) -> Architecture:
-    """A whole model of up to `longest` blocks on images and as many on tokens."""
+def architectures(draw: Draw, longest: int = 4, counting: bool = True) -> Architecture:
+    """A whole model of up to `longest` blocks on images and as many on tokens.
+
+    Without `counting`, nothing in it depends on the number of channels (see `Block.counts`).
+    """
     stem = draw(st.sampled_from(("linear", "image", "embedding")))
     width, tokens = draw(st.sampled_from(WIDTHS)), draw(st.sampled_from((4, 6, 5, 8)))
     images: tuple[Recipe, ...] = ()
     c, n, bridge = width, tokens, ""
     if stem == "image":
-        images, c, _ = draw(chains(IMAGE_BLOCKS, c, IMAGE * IMAGE, longest))
+        images, c = draw(chains(IMAGE_BLOCKS, c, IMAGE * IMAGE, longest, counting))
         bridge = draw(st.sampled_from(("flatten", "patches", "rows")))
         c, n = {"flatten": (c, 16), "patches": (c, 4), "rows": (c * IMAGE, IMAGE)}[bridge]
-    blocks, _, _ = draw(chains(token_blocks(), c, n, longest if not images else longest // 2))
-    head = draw(st.sampled_from(("mean", "first", "flatten", "several", "tied", "none")))
+    blocks, _ = draw(chains(token_blocks(), c, n, longest if not images else longest // 2, counting))
+    head = draw(st.sampled_from(("mean", "first", "flatten", "several", "tied", "none"))) if counting else "flatten"
     return Architecture(stem, width, tokens, images, bridge, blocks, head)

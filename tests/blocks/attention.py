@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +18,10 @@ class Attention(Block):
     `bias` what is added to the scores.
     """
 
-    statistics: ClassVar[bool] = True
-
     def __init__(
         self, c: int, n: int, k: int, *, heads: int, layout: str, code: str, bias: str, whole: bool, residual: bool
     ) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=True)
         self.heads, self.layout, self.code, self.kind = heads, layout, code, bias
         self.whole, self.residual = whole, residual
         self.qkv, self.q, self.kv = nn.Linear(c, 3 * c), nn.Linear(c, c), nn.Linear(c, 2 * c, bias=False)
@@ -154,7 +151,7 @@ class GroupedQueries(Block):
     """Grouped-query and multi-query attention: fewer heads for keys and values, repeated in one of many ways."""
 
     def __init__(self, c: int, n: int, k: int, *, pair: tuple[int, int], form: str, fused: bool) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=form not in ("group", "einsum"))
         heads, share = pair
         self.heads, self.form, self.fused = heads, form, fused
         self.kept, d = heads // share, c // heads
@@ -212,10 +209,8 @@ class GroupedQueries(Block):
 class Library(Block):
     """PyTorch's own attention modules."""
 
-    statistics: ClassVar[bool] = True
-
     def __init__(self, c: int, n: int, k: int, *, heads: int, form: str, first: bool) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=True)
         self.form = form
         if form == "layer":
             self.layer = nn.TransformerEncoderLayer(c, heads, 2 * c, batch_first=True, norm_first=first)
@@ -252,10 +247,8 @@ class Library(Block):
 class LinearAttention(Block):
     """Attention without softmax over tokens, and attention over channels."""
 
-    statistics: ClassVar[bool] = True
-
     def __init__(self, c: int, n: int, k: int, *, heads: int, form: str) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=form in ("kernel", "channels"))
         self.heads, self.form = heads, form
         self.qkv, self.proj = nn.Linear(c, 3 * c), nn.Linear(c, c)
         self.temperature = noise(heads, 1, 1)

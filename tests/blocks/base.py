@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from hypothesis import strategies as st
@@ -22,14 +22,13 @@ class Block(nn.Module):
     architecture can be built as a student (1) and as a wider teacher (2).
     """
 
-    # Whether some statistic runs over channels (a norm, a mean, a softmax): zeroed channels then still count.
-    statistics: ClassVar[bool] = False
     out: int
     tokens: int
 
-    def __init__(self, c: int, n: int) -> None:
+    def __init__(self, c: int, n: int, counts: bool = False) -> None:
+        """`counts`: the number of channels enters the result (a norm, mean or softmax over them, their positions)."""
         super().__init__()
-        self.out, self.tokens = c, n
+        self.out, self.tokens, self.counts = c, n, counts
 
     @staticmethod
     def options(c: int) -> Options:
@@ -38,6 +37,11 @@ class Block(nn.Module):
 
     def extra_repr(self) -> str:
         return f"out={self.out}, tokens={self.tokens}"
+
+
+def half(c: int, k: int) -> int:
+    """Half of `c` channels, rounded down, so that it scales with `k`."""
+    return c // k // 2 * k
 
 
 def divisors(n: int) -> list[int]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.blocks.base import ACTIVATIONS, Block, Options, activation, divisor, divisors, flag, noise, pick, width
+from tests.blocks.base import ACTIVATIONS, Block, Options, activation, divisor, divisors, flag, half, noise, pick, width
 
 
 class Conv(Block):
@@ -18,7 +16,7 @@ class Conv(Block):
         self, c: int, n: int, k: int, *, to: int, kernel: int, groups: int, norm: str, act: str, form: str
     ) -> None:
         out = c if form in ("depthwise", "grouped") else to * k
-        super().__init__(out, n)
+        super().__init__(out, n, counts=norm in ("group", "layer"))
         groups = {"depthwise": c, "grouped": groups}.get(form, 1)
         kind = nn.ConvTranspose2d if form == "transposed" else nn.Conv2d
         self.conv = kind(c, out, kernel, padding=kernel // 2, groups=groups, bias=norm == "none")
@@ -99,10 +97,8 @@ class Residual(Block):
 class SqueezeExcite(Block):
     """Channel, spatial and token gates on images."""
 
-    statistics: ClassVar[bool] = True
-
     def __init__(self, c: int, n: int, k: int, *, hidden: int, form: str) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=form in ("spatial", "context"))
         self.form = form
         self.down, self.up = nn.Conv2d(c, hidden * k, 1), nn.Conv2d(hidden * k, c, 1)
         self.fc1, self.fc2 = nn.Linear(2 * c, hidden * k), nn.Linear(hidden * k, c)
@@ -137,14 +133,13 @@ class Branches(Block):
 
     def __init__(self, c: int, n: int, k: int, *, to: int, other: int, form: str) -> None:
         a, b = to * k, other * k
-        half = c // 2
         grown = {"inception": a + b, "dense": c + a, "ghost": 2 * a, "nested": c + a + b}
-        super().__init__(grown.get(form, c), n)
-        self.form, self.half = form, half
+        super().__init__(grown.get(form, c), n, counts=form == "sum")
+        self.form, self.border = form, half(c, k)
         self.one, self.two = nn.Conv2d(c, a, 1), nn.Conv2d(c, b, 3, padding=1)
         self.cheap = nn.Conv2d(a, a, 3, padding=1, groups=a)
-        self.inner = nn.Conv2d(half, half, 3, padding=1)
-        self.rest = nn.Conv2d(c - half, c - half, 1)
+        self.inner = nn.Conv2d(self.border, self.border, 3, padding=1)
+        self.rest = nn.Conv2d(c - self.border, c - self.border, 1)
         self.deep = nn.Conv2d(c + a, b, 1)
 
     @staticmethod
@@ -153,7 +148,7 @@ class Branches(Block):
         return {"to": width(), "other": width(), "form": pick(*forms)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        left, right = x[:, : self.half], x[:, self.half :]
+        left, right = x[:, : self.border], x[:, self.border :]
         match self.form:
             case "inception":
                 return torch.cat([self.one(x), torch.relu(self.two(x))], dim=1)
@@ -165,13 +160,12 @@ class Branches(Block):
             case "split":
                 return torch.cat([self.inner(left), self.rest(right)], dim=1)
             case "res2":
-                parts = x.chunk(2, dim=1)
-                first = self.inner(parts[0]) if parts[0].shape[1] == self.half else parts[0]
-                second = parts[1] + first if parts[1].shape == first.shape else parts[1]
+                first = self.inner(left)
+                second = right + first if right.shape == first.shape else right
                 return torch.cat([first, second], dim=1)
             case "partial":
                 y = x.clone()
-                y[:, : self.half] = self.inner(x[:, : self.half])
+                y[:, : self.border] = self.inner(x[:, : self.border])
                 return y
             case "sum":
                 return x + self.one(x).mean(1, keepdim=True) * self.two(x).amax(1, keepdim=True)
@@ -184,7 +178,7 @@ class ImageShuffle(Block):
 
     def __init__(self, c: int, n: int, k: int, *, form: str, groups: int) -> None:
         super().__init__(c, n)
-        self.form, self.groups = form, groups
+        self.form, self.groups, self.border = form, groups, half(c, k)
         self.coordinates = nn.Conv2d(c + 2, c, 1)
         self.deep = nn.Conv2d(c, 4 * c, 1)
         self.unshuffle = nn.Conv2d(4 * c, c, 1)
@@ -215,8 +209,8 @@ class ImageShuffle(Block):
                 return self.unfold(columns.mT).mT.reshape(b, c, h, w)
             case "shift":
                 y = torch.zeros_like(x)
-                y[:, : c // 2, :, 1:] = x[:, : c // 2, :, :-1]
-                y[:, c // 2 :] = x[:, c // 2 :]
+                y[:, : self.border, :, 1:] = x[:, : self.border, :, :-1]
+                y[:, self.border :] = x[:, self.border :]
                 return y
             case "blur":
                 return F.conv2d(x, self.blur.expand(c, 1, 3, 3), padding=1, groups=c)
@@ -237,10 +231,8 @@ class ImageShuffle(Block):
 class Generated(Block):
     """Kernels that are computed: mixed from a bank, standardised, merged, or made from the input."""
 
-    statistics: ClassVar[bool] = True
-
     def __init__(self, c: int, n: int, k: int, *, form: str, groups: int) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=form in ("standard", "demodulate"))
         self.form, self.groups = form, groups
         self.bank, self.gate = noise(3, c, c, 3, 3), nn.Linear(c, 3)
         self.weight, self.small, self.scale = noise(c, c, 3, 3), noise(c, c, 1, 1), noise(c, 1, 1, 1)
@@ -285,10 +277,8 @@ class Generated(Block):
 class ImageAttention(Block):
     """Attention over pixels or over channels, from convolutions."""
 
-    statistics: ClassVar[bool] = True
-
     def __init__(self, c: int, n: int, k: int, *, heads: int, form: str) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=form == "channels")
         self.heads, self.form = heads, form
         self.qkv, self.proj = nn.Conv2d(c, 3 * c, 1), nn.Conv2d(c, c, 1)
         self.position = nn.Conv2d(c, c, 3, padding=1, groups=c)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.blocks.base import ACTIVATIONS, Block, Options, activation, divisor, flag, noise, pick, width
+from tests.blocks.base import ACTIVATIONS, Block, Options, activation, divisor, flag, half, noise, pick, width
 
 
 class Mlp(Block):
     """Two linears, with or without norm, residual, dropout and layer scale."""
 
-    statistics: ClassVar[bool] = True
-
     def __init__(
         self, c: int, n: int, k: int, *, hidden: int, act: str, residual: bool, norm: bool, scaled: bool
     ) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=norm)
         self.norm = nn.LayerNorm(c) if norm else nn.Identity()
         self.fc1, self.fc2 = nn.Linear(c, hidden * k), nn.Linear(hidden * k, c)
         self.gamma = noise(c) if scaled else None
@@ -93,10 +90,8 @@ class GatedMlp(Block):
 class Norm(Block):
     """Norms over channels: library ones and ones written by hand."""
 
-    statistics: ClassVar[bool] = True
-
     def __init__(self, c: int, n: int, k: int, *, form: str, groups: int) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=form not in ("batch", "l2"))
         self.form = form
         self.weight, self.bias = noise(c), noise(c)
         self.batch = nn.BatchNorm1d(c) if form == "batch" else None
@@ -186,7 +181,7 @@ class Positions(Block):
     """Learned, sine and sliced position codes; interpolated tables; per-token scales."""
 
     def __init__(self, c: int, n: int, k: int, *, form: str) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=form in ("sine", "scratch"))
         self.form = form
         self.table = noise(1, n + 3, c)
         self.register_buffer("code", _sine(n, c) if form == "buffer" else None, persistent=True)
@@ -259,7 +254,7 @@ class Recurrent(Block):
     """LSTM, GRU and plain RNN, bidirectional or stacked, and cells called step by step."""
 
     def __init__(self, c: int, n: int, k: int, *, form: str, hidden: int, both: bool, layers: int, state: str) -> None:
-        super().__init__(hidden * k * (2 if both and form != "cell" else 1), n)
+        super().__init__(hidden * k * (2 if both and form != "cell" else 1), n, counts=state == "last")
         self.form, self.state = form, state
         kinds = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
         if form == "cell":
@@ -304,8 +299,6 @@ class Recurrent(Block):
 class Experts(Block):
     """A mixture of linears: top-k gating, dense computation; experts as modules or stacked in one parameter."""
 
-    statistics: ClassVar[bool] = True
-
     def __init__(self, c: int, n: int, k: int, *, form: str, experts: int, top: int, hidden: int) -> None:
         super().__init__(c, n)
         self.form, self.top = form, top
@@ -343,7 +336,7 @@ class Cut(Block):
     """Channels cut into parts, parts changed by themselves, and put together again in some order."""
 
     def __init__(self, c: int, n: int, k: int, *, at: int, form: str) -> None:
-        at = max(1, min(at * k, c - 1)) if form != "half" else c // 2
+        at = max(1, min(at * k, c - 1)) if form != "half" else half(c, k)
         super().__init__(c, n)
         self.at, self.form = at, form
         self.left, self.right = nn.Linear(at, at), nn.Linear(c - at, c - at)
@@ -416,7 +409,7 @@ class Shuffle(Block):
     """Rearrangements of channels: legal shuffles, fixed permutations, mixing reshapes, and orders that pin."""
 
     def __init__(self, c: int, n: int, k: int, *, form: str, groups: int) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=form == "merge")
         self.form, self.groups = form, groups
         self.register_buffer("order", torch.arange(c).flip(0), persistent=True)
         self.weight = noise(c)
@@ -474,10 +467,8 @@ class Shuffle(Block):
 class Grouped(Block):
     """Group-wise structure: block-diagonal linears, maxout, group norms by reshape, talking groups."""
 
-    statistics: ClassVar[bool] = True
-
     def __init__(self, c: int, n: int, k: int, *, form: str, groups: int) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=form in ("norm", "softmax"))
         self.form, self.groups = form, groups
         self.blocks = noise(groups, c // groups, c // groups)
         self.mix = noise(groups, groups)
@@ -517,16 +508,21 @@ class Grouped(Block):
 class Constants(Block):
     """Constants made in the forward pass meet channels."""
 
+    VALUED = ("arange", "linspace", "eye", "mask", "tensor", "cumsum", "random")
+
     def __init__(self, c: int, n: int, k: int, *, form: str, pad: int) -> None:
-        super().__init__(c + pad * k if form in ("pad", "zeros", "ones") else c, n)
-        self.form, self.pad = form, pad * k
+        super().__init__(
+            c + pad * k if form in ("pad", "zeros", "ones") else c,
+            n,
+            counts=form in self.VALUED,
+        )
+        self.form, self.pad, self.border = form, pad * k, half(c, k)
         self.fc = nn.Linear(c, c)
 
     @staticmethod
     def options(c: int) -> Options:
         free = ("pad", "zeros", "ones", "full", "empty", "outer")
-        valued = ("arange", "linspace", "eye", "mask", "tensor", "cumsum", "random")
-        return {"form": pick(*free, *valued), "pad": pick(1, 2, 3)}
+        return {"form": pick(*free, *Constants.VALUED), "pad": pick(1, 2, 3)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, n, c = x.shape
@@ -547,8 +543,8 @@ class Constants(Block):
                 return x @ (torch.eye(c).to(x) * 0.5 + self.fc.weight)
             case "empty":
                 y = torch.empty_like(x)
-                y[..., : c // 2] = x[..., : c // 2]
-                y[..., c // 2 :].fill_(0.5)
+                y[..., : self.border] = x[..., : self.border]
+                y[..., self.border :].fill_(0.5)
                 return y + x
             case "mask":
                 return x.masked_fill(torch.ones(n, c, dtype=torch.bool).tril(), 0.0) + self.fc(x)
@@ -565,7 +561,7 @@ class Resampler(Block):
     """Learned queries attend to the tokens; their number is the new number of tokens."""
 
     def __init__(self, c: int, n: int, k: int, *, queries: int, form: str) -> None:
-        super().__init__(c, queries)
+        super().__init__(c, queries, counts=form == "softmax")
         self.queries = noise(queries, c)
         self.key, self.value = nn.Linear(c, c), nn.Linear(c, c)
         self.form = form
@@ -648,7 +644,7 @@ class Product(Block):
     """Products of activations: bilinear forms, outer products, einsum attention, generated weights."""
 
     def __init__(self, c: int, n: int, k: int, *, form: str, hidden: int) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=form in ("outer", "kronecker"))
         h = hidden * k
         self.form, self.hidden = form, h
         self.one, self.two = nn.Linear(c, h), nn.Linear(c, h)

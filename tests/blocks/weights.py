@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from tests.blocks.base import Block, Options, noise, pick, width
+from tests.blocks.base import Block, Options, half, noise, pick, width
 
 
 class Computed(Block):
     """A linear with a weight made in the forward pass."""
 
-    statistics: ClassVar[bool] = True
     FORMS = (
         "slice", "cat", "blocks", "transposed", "standard", "norm", "lora", "masked", "stack", "kron", "softmax",
         "flat", "gathered", "symmetric", "written", "scaled", "prefix", "diagonal", "chunks", "detached", "bits",
     )  # fmt: skip
 
     def __init__(self, c: int, n: int, k: int, *, form: str, to: int) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=form in ("standard", "norm", "softmax", "bits"))
         h = to * k
-        self.form, self.h = form, h
+        self.form, self.rows, self.columns = form, half(h, k), half(c, k)
         self.weight, self.more, self.bias = noise(h, c), noise(h + 2 * k, c + 3 * k), noise(h)
         self.down, self.up = noise(2 * k, c), noise(h, 2 * k)
         self.back, self.square, self.scale = nn.Linear(h, c), noise(c, c), noise(c)
@@ -46,11 +44,11 @@ class Computed(Block):
             case "prefix":
                 return self.more[-h:][..., -c:]
             case "cat":
-                return torch.cat([self.weight[: h // 2], self.more[h // 2 : h, :c]], dim=0)
+                return torch.cat([self.weight[: self.rows], self.more[self.rows : h, :c]], dim=0)
             case "blocks":
-                zeros = torch.zeros(h // 2, c - c // 2).to(self.weight)
-                top = torch.cat([self.weight[: h // 2, : c // 2], zeros], 1)
-                return torch.cat([top, self.weight[h // 2 :]], 0)
+                zeros = torch.zeros(self.rows, c - self.columns).to(self.weight)
+                top = torch.cat([self.weight[: self.rows, : self.columns], zeros], 1)
+                return torch.cat([top, self.weight[self.rows :]], 0)
             case "transposed":
                 return self.weight.t().contiguous().t()
             case "standard":
@@ -71,8 +69,8 @@ class Computed(Block):
                 return self.more[torch.arange(h).flip(0), :c]
             case "written":
                 weight = torch.zeros(h, c).to(self.weight)
-                weight[: h // 2] = self.weight[: h // 2]
-                weight[h // 2 :, : c // 2] += self.more[h // 2 : h, : c // 2]
+                weight[: self.rows] = self.weight[: self.rows]
+                weight[self.rows :, : self.columns] += self.more[self.rows : h, : self.columns]
                 return weight
             case "scaled":
                 return self.weight * self.scale * self.bias[:, None].exp()
@@ -99,7 +97,7 @@ class Parametrized(Block):
     """Linears and convolutions under PyTorch's own parametrizations."""
 
     def __init__(self, c: int, n: int, k: int, *, form: str, to: int) -> None:
-        super().__init__(c, n)
+        super().__init__(c, n, counts=True)
         first = nn.Linear(c, to * k)
         if form == "weight":
             first = parametrizations.weight_norm(first)
@@ -124,8 +122,6 @@ class Parametrized(Block):
 
 class Quantized(Block):
     """Codebooks: the nearest code by argmin, by softmax, or a hashed table."""
-
-    statistics: ClassVar[bool] = True
 
     def __init__(self, c: int, n: int, k: int, *, form: str, codes: int) -> None:
         super().__init__(c, n)

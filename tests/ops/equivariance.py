@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from wsel_graph.axes import Atom, Axis, AxisSolver, atoms, fixed, positions
-from wsel_graph.coupling.propagate import bind
+from wsel_graph.coupling.propagate import bind, out_parameters, written_parameters
 from wsel_graph.ops import Axes, Call, Outputs, Value, find_rule
 from wsel_graph.ops.pointwise import is_pointwise, pointwise
 from wsel_graph.ops.registry import RULES, PropagationRule, rule_names
@@ -105,15 +105,11 @@ def _run(op: Any, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, An
     return list(result) if isinstance(result, (list, tuple)) else [], own
 
 
-def _written(op: Any, arguments: Mapping[str, Any]) -> list[str]:
+def _written(op: Any, arguments: Mapping[str, Any]) -> dict[str, Tensor]:
     """Arguments whose elements the operator changes; one that only changes the shape returns the argument."""
     if torch.Tag.inplace_view in op.tags:
-        return []
-    return [
-        a.name
-        for a in op._schema.arguments
-        if a.alias_info is not None and a.alias_info.is_write and isinstance(arguments[a.name], Tensor)
-    ]
+        return {}
+    return {name: arguments[name] for name in written_parameters(op) if isinstance(arguments[name], Tensor)}
 
 
 # -- running its rule
@@ -136,11 +132,13 @@ def follow(call: Case, *, rule: PropagationRule | None = None, first_only: bool 
     if entangle:
         _entangle(solver, [axis for axes in fresh for axis in axes], random.Random(entangle))
     own = {id(tensor): axes for tensor, axes in zip(tensors, fresh, strict=True)}
-    shown = {name: _as_values(value, own) for name, value in arguments.items()}
+    shown = {name: _as_values(arguments[name], own) for name in arguments if name not in out_parameters(call.op)}
     shapes = tuple(tuple(value.shape) if isinstance(value, Tensor) else () for value in values)
     used: Callable[[int], bool] = (lambda i: i == 0) if first_only else (lambda i: True)
     outputs = (rule or rule_of(call.op))(Call(call.op, shown, shapes, used, solver, [], []))
     several = _several(outputs, shapes)
+    for tensor in _written(call.op, arguments).values():
+        _couple_written(solver, own[id(tensor)], several)
     return Followed(
         tuple((t, tuple(map(solver.resolve, axes))) for t, axes in zip(tensors, fresh, strict=True)),
         tuple(tuple(map(solver.resolve, axes)) for axes in several),
@@ -159,6 +157,14 @@ def _as_values(value: Any, own: Mapping[int, Axes]) -> Any:
     if isinstance(value, (list, tuple)):
         return [_as_values(item, own) for item in value]
     return value
+
+
+def _couple_written(solver: AxisSolver, target: Axes, results: Sequence[Axes]) -> None:
+    """As a walk over a graph does: memory that is written to is the result of the same shape."""
+    for axes in results:
+        if [axis.size for axis in axes] == [axis.size for axis in target]:
+            for axis, other in zip(target, axes, strict=True):
+                solver.unify(axis, other)
 
 
 def _several(outputs: Outputs, shapes: Sequence[tuple[int, ...]]) -> list[Axes]:
@@ -208,8 +214,9 @@ def check(call: Case, *, rule: PropagationRule | None = None, first_only: bool =
     for before, after, axes in list(zip(said.values, values, said.results, strict=True))[: 1 if first_only else None]:
         if isinstance(before, Tensor):
             _compare(permute(before, axes, orders), after, call)
-    for name in _written(call.op, arguments):
-        _compare(permute(said.left[name], own[id(arguments[name])], orders), left[name], call)
+    for name, tensor in _written(call.op, arguments).items():
+        if tensor.shape == left[name].shape:  # else it was replaced
+            _compare(permute(said.left[name], own[id(tensor)], orders), left[name], call)
     return said
 
 

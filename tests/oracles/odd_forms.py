@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-Form = Callable[[Any, torch.Tensor], torch.Tensor]
+Form = Callable[[Any, torch.Tensor], Any]
 
 
 class Odd(nn.Module):
@@ -326,12 +326,12 @@ ODD: dict[str, Form] = {
 
 
 @odd()
-def numpy_array(m: Any, x: torch.Tensor) -> torch.Tensor:
+def numpy_array(m: Any, x: torch.Tensor) -> Any:
     return x * torch.as_tensor(np.asarray(m.scale.detach()) * 2)
 
 
 @odd()
-def custom(m: Any, x: torch.Tensor) -> torch.Tensor:
+def custom(m: Any, x: torch.Tensor) -> Any:
     class D(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x, w):
@@ -345,93 +345,93 @@ def custom(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def checkpoint(m: Any, x: torch.Tensor) -> torch.Tensor:
+def checkpoint(m: Any, x: torch.Tensor) -> Any:
     from torch.utils.checkpoint import checkpoint
 
     return checkpoint(m.linear, x, use_reentrant=False)
 
 
 @odd(sc=lambda: torch.jit.script(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6))))
-def scripted(m: Any, x: torch.Tensor) -> torch.Tensor:
+def scripted(m: Any, x: torch.Tensor) -> Any:
     return m.sc(x)
 
 
 @odd(ms=lambda: nn.ModuleList([nn.Linear(6, 6) for _ in range(3)]))
-def stacked_ensemble(m: Any, x: torch.Tensor) -> torch.Tensor:
+def stacked_ensemble(m: Any, x: torch.Tensor) -> Any:
     p, _ = torch.func.stack_module_state(list(m.ms))
     return torch.vmap(lambda p: torch.func.functional_call(m.ms[0], p, (x,)))(p).mean(0)
 
 
 @odd(l=lambda: nn.LSTM(6, 6, batch_first=True))
-def packed(m: Any, x: torch.Tensor) -> torch.Tensor:
+def packed(m: Any, x: torch.Tensor) -> Any:
     p = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([4, 3]), batch_first=True)
     return nn.utils.rnn.pad_packed_sequence(m.l(p)[0], batch_first=True)[0]
 
 
 @odd(l=lambda: nn.LSTM(6, 8, num_layers=2, bidirectional=True, batch_first=True, proj_size=3))
-def lstm_proj(m: Any, x: torch.Tensor) -> torch.Tensor:
+def lstm_proj(m: Any, x: torch.Tensor) -> Any:
     y, (h, c) = m.l(x)
     return y + h.mean() + c.sum(-1).sum()
 
 
 @odd(l=lambda: nn.LSTM(6, 6, bias=False))
-def lstm_no_bias(m: Any, x: torch.Tensor) -> torch.Tensor:
+def lstm_no_bias(m: Any, x: torch.Tensor) -> Any:
     return m.l(x)[0]
 
 
 @odd(l=lambda: nn.GRU(6, 6))
-def lstm_unbatched(m: Any, x: torch.Tensor) -> torch.Tensor:
+def lstm_unbatched(m: Any, x: torch.Tensor) -> Any:
     return m.l(x[0])[0]
 
 
 @odd(l=lambda: nn.LSTM(6, 6, batch_first=True), l2=lambda: nn.LSTM(6, 6, batch_first=True))
-def lstm_carry(m: Any, x: torch.Tensor) -> torch.Tensor:
+def lstm_carry(m: Any, x: torch.Tensor) -> Any:
     y, hc = m.l(x)
     return m.l2(y, hc)[0]
 
 
 @odd(l=lambda: nn.LSTM(6, 3, batch_first=True, bidirectional=True))
-def lstm_state_out(m: Any, x: torch.Tensor) -> torch.Tensor:
+def lstm_state_out(m: Any, x: torch.Tensor) -> Any:
     _y, (h, _c) = m.l(x)
     return torch.cat([h[0], h[1]], -1)[:, None]
 
 
 @odd(l=lambda: nn.GRU(6, 6, batch_first=True, num_layers=2))
-def lstm_state_out2(m: Any, x: torch.Tensor) -> torch.Tensor:
+def lstm_state_out2(m: Any, x: torch.Tensor) -> Any:
     _y, h = m.l(x)
     return h.transpose(0, 1) * m.scale
 
 
 @odd(l=lambda: nn.LSTM(6, 6, batch_first=True))
-def lstm_h0written(m: Any, x: torch.Tensor) -> torch.Tensor:
+def lstm_h0written(m: Any, x: torch.Tensor) -> Any:
     h = torch.zeros(1, 2, 6)
     h[:, :, :3] = 1
     return m.l(x, (h, torch.zeros(1, 2, 6)))[0]
 
 
 @odd(l=lambda: nn.LSTM(6, 6, batch_first=True), h0=lambda: nn.Parameter(torch.randn(1, 1, 6)))
-def lstm_h0param(m: Any, x: torch.Tensor) -> torch.Tensor:
+def lstm_h0param(m: Any, x: torch.Tensor) -> Any:
     h = torch.zeros(1, 2, 6)
     h.copy_(m.h0)
     return m.l(x, (h, torch.zeros(1, 2, 6)))[0]
 
 
 @odd(l=lambda: nn.GRU(6, 6, batch_first=True), h0=lambda: nn.Parameter(torch.randn(6)))
-def lstm_h0view(m: Any, x: torch.Tensor) -> torch.Tensor:
+def lstm_h0view(m: Any, x: torch.Tensor) -> Any:
     h = torch.zeros(1, 2, 6)
     h.view(2, 6)[1] += m.h0
     return m.l(x, h)[0]
 
 
 @odd(l=lambda: nn.GRU(6, 6, batch_first=True))
-def lstm_h0arith(m: Any, x: torch.Tensor) -> torch.Tensor:
+def lstm_h0arith(m: Any, x: torch.Tensor) -> Any:
     h = torch.zeros(1, 2, 6)
     h = h + torch.arange(6)
     return m.l(x, h)[0]
 
 
 @odd(l=lambda: nn.GRU(6, 6, batch_first=True))
-def lstm_h0late(m: Any, x: torch.Tensor) -> torch.Tensor:
+def lstm_h0late(m: Any, x: torch.Tensor) -> Any:
     h = torch.zeros(1, 2, 6)
     y = m.l(x, h)[0]
     h[..., :2] = 3
@@ -439,23 +439,23 @@ def lstm_h0late(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd(l=lambda: nn.MultiheadAttention(6, 2, batch_first=True, add_bias_kv=True, add_zero_attn=True))
-def mha(m: Any, x: torch.Tensor) -> torch.Tensor:
+def mha(m: Any, x: torch.Tensor) -> Any:
     return m.l(x, x, x)[0]
 
 
 @odd(l=lambda: nn.MultiheadAttention(6, 3, batch_first=True, kdim=4, vdim=4), k=lambda: nn.Linear(6, 4))
-def mha_kdim(m: Any, x: torch.Tensor) -> torch.Tensor:
+def mha_kdim(m: Any, x: torch.Tensor) -> Any:
     return m.l(x, m.k(x), m.k(x), key_padding_mask=torch.tensor([[False] * 3 + [True]] * 2))[0]
 
 
 @odd()
-def sdpa_drop(m: Any, x: torch.Tensor) -> torch.Tensor:
+def sdpa_drop(m: Any, x: torch.Tensor) -> Any:
     q = m.linear(x).view(2, 4, 2, 3).transpose(1, 2)
     return F.scaled_dot_product_attention(q, q, q, dropout_p=0.3).transpose(1, 2).flatten(2)
 
 
 @odd()
-def sdpa_head_mask(m: Any, x: torch.Tensor) -> torch.Tensor:
+def sdpa_head_mask(m: Any, x: torch.Tensor) -> Any:
     q = m.linear(x).view(2, 4, 2, 3).transpose(1, 2)
     return (
         F.scaled_dot_product_attention(q, q, q, attn_mask=torch.arange(2)[:, None, None] * torch.ones(4, 4))
@@ -465,60 +465,60 @@ def sdpa_head_mask(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def index_put2(m: Any, x: torch.Tensor) -> torch.Tensor:
+def index_put2(m: Any, x: torch.Tensor) -> Any:
     k = torch.zeros(6, 3, 3)
     k[:, torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 1, 2])] = m.tall
     return x * k.sum((1, 2))
 
 
 @odd()
-def index_put_cols(m: Any, x: torch.Tensor) -> torch.Tensor:
+def index_put_cols(m: Any, x: torch.Tensor) -> Any:
     k = torch.zeros(6, 4)
     k[:, torch.tensor([0, 3])] = m.tall[:, :2]
     return x * k.sum(1)
 
 
 @odd()
-def index_put_acc(m: Any, x: torch.Tensor) -> torch.Tensor:
+def index_put_acc(m: Any, x: torch.Tensor) -> Any:
     k = torch.zeros(4, 6)
     k.index_put_((torch.tensor([0, 3, 0]),), m.square[:3], accumulate=True)
     return x + k
 
 
 @odd()
-def index_put_same(m: Any, x: torch.Tensor) -> torch.Tensor:
+def index_put_same(m: Any, x: torch.Tensor) -> Any:
     k = torch.zeros(6, 6, 6)
     k[:, torch.arange(6), torch.arange(6)] = m.square
     return x @ k.sum(0) + x @ k.sum(2)
 
 
 @odd()
-def topk_tokens(m: Any, x: torch.Tensor) -> torch.Tensor:
+def topk_tokens(m: Any, x: torch.Tensor) -> Any:
     sc = (x**2).sum(-1)
     i = sc.topk(2, 1).indices
     return x.gather(1, i[..., None].expand(-1, -1, 6))
 
 
 @odd(cw=lambda: nn.Parameter(torch.randn(3, 6, 2)))
-def rfft_tokens(m: Any, x: torch.Tensor) -> torch.Tensor:
+def rfft_tokens(m: Any, x: torch.Tensor) -> Any:
     y = torch.fft.rfft(x, dim=1) * torch.view_as_complex(m.cw)
     return torch.fft.irfft(y, n=4, dim=1)
 
 
 @odd(cw=lambda: nn.Parameter(torch.randn(6, 6, dtype=torch.cfloat)))
-def complex_param(m: Any, x: torch.Tensor) -> torch.Tensor:
+def complex_param(m: Any, x: torch.Tensor) -> Any:
     return (x.to(torch.cfloat) @ m.cw).real + (x.to(torch.cfloat) @ m.cw).abs()
 
 
 @odd()
-def transpose_inplace(m: Any, x: torch.Tensor) -> torch.Tensor:
+def transpose_inplace(m: Any, x: torch.Tensor) -> Any:
     y = m.square.clone()
     y.t_()
     return F.linear(x, y)
 
 
 @odd()
-def resize_inplace(m: Any, x: torch.Tensor) -> torch.Tensor:
+def resize_inplace(m: Any, x: torch.Tensor) -> Any:
     y = m.scale.clone()
     y.unsqueeze_(0)
     y.squeeze_(0)
@@ -526,42 +526,42 @@ def resize_inplace(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def set_data(m: Any, x: torch.Tensor) -> torch.Tensor:
+def set_data(m: Any, x: torch.Tensor) -> Any:
     y = m.scale.clone()
     y.data = m.square[0].clone()
     return x * y
 
 
 @odd()
-def set_inplace(m: Any, x: torch.Tensor) -> torch.Tensor:
+def set_inplace(m: Any, x: torch.Tensor) -> Any:
     y = torch.empty(0)
     y.set_(m.scale.data)
     return x * y
 
 
 @odd()
-def out_arg(m: Any, x: torch.Tensor) -> torch.Tensor:
+def out_arg(m: Any, x: torch.Tensor) -> Any:
     y = torch.empty(2, 4, 6, dtype=x.dtype, device=x.device)
     torch.mul(x, m.scale, out=y)
     return y
 
 
 @odd()
-def out_arg_mat(m: Any, x: torch.Tensor) -> torch.Tensor:
+def out_arg_mat(m: Any, x: torch.Tensor) -> Any:
     y = torch.zeros(2, 4, 6, dtype=x.dtype, device=x.device)
     torch.matmul(x, m.square, out=y)
     return y
 
 
 @odd()
-def out_slice(m: Any, x: torch.Tensor) -> torch.Tensor:
+def out_slice(m: Any, x: torch.Tensor) -> Any:
     y = torch.zeros(2, 4, 12, dtype=x.dtype, device=x.device)
     torch.mul(x, m.scale, out=y[..., 6:])
     return y[..., 6:] + y[..., :6]
 
 
 @odd()
-def alias_then_write(m: Any, x: torch.Tensor) -> torch.Tensor:
+def alias_then_write(m: Any, x: torch.Tensor) -> Any:
     y = x.clone()
     v = y[..., :3]
     y += m.scale
@@ -570,35 +570,35 @@ def alias_then_write(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def write_via_transpose(m: Any, x: torch.Tensor) -> torch.Tensor:
+def write_via_transpose(m: Any, x: torch.Tensor) -> Any:
     y = torch.zeros(6, 6)
     y.t()[:3] += m.square[:3]
     return F.linear(x, y)
 
 
 @odd()
-def write_via_reshape(m: Any, x: torch.Tensor) -> torch.Tensor:
+def write_via_reshape(m: Any, x: torch.Tensor) -> Any:
     y = torch.zeros(6, 6)
     y.view(2, 3, 6)[0] = m.square[:3]
     return F.linear(x, y)
 
 
 @odd()
-def write_via_diag(m: Any, x: torch.Tensor) -> torch.Tensor:
+def write_via_diag(m: Any, x: torch.Tensor) -> Any:
     y = m.square.clone()
     y.diagonal().copy_(m.scale)
     return F.linear(x, y)
 
 
 @odd()
-def fill_diag(m: Any, x: torch.Tensor) -> torch.Tensor:
+def fill_diag(m: Any, x: torch.Tensor) -> Any:
     y = m.square.clone()
     y.fill_diagonal_(0)
     return F.linear(x, y)
 
 
 @odd()
-def write_chunk(m: Any, x: torch.Tensor) -> torch.Tensor:
+def write_chunk(m: Any, x: torch.Tensor) -> Any:
     y = x.clone()
     a, b = y.chunk(2, -1)
     a += b
@@ -606,7 +606,7 @@ def write_chunk(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def write_unbind(m: Any, x: torch.Tensor) -> torch.Tensor:
+def write_unbind(m: Any, x: torch.Tensor) -> Any:
     y = x.clone()
     for i, r in enumerate(y.unbind(1)):
         r *= m.table[i]
@@ -614,119 +614,119 @@ def write_unbind(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def swap_halves(m: Any, x: torch.Tensor) -> torch.Tensor:
+def swap_halves(m: Any, x: torch.Tensor) -> Any:
     y = x.clone()
     y[..., :3], y[..., 3:] = (x[..., 3:], x[..., :3])
     return y * m.scale
 
 
 @odd()
-def foreach_add(m: Any, x: torch.Tensor) -> torch.Tensor:
+def foreach_add(m: Any, x: torch.Tensor) -> Any:
     a, b = torch._foreach_mul([x, m.square], [m.scale, m.scale])
     return F.linear(a, b)
 
 
 @odd(cache=lambda: torch.zeros(2, 4, 6))
-def param_write(m: Any, x: torch.Tensor) -> torch.Tensor:
+def param_write(m: Any, x: torch.Tensor) -> Any:
     m.cache[:, :4] = x
     return m.cache * m.scale
 
 
 @odd(ema=lambda: torch.ones(6))
-def buffer_ema(m: Any, x: torch.Tensor) -> torch.Tensor:
+def buffer_ema(m: Any, x: torch.Tensor) -> Any:
     m.ema.mul_(0.9).add_(x.mean((0, 1)), alpha=0.1)
     return x * m.ema
 
 
 @odd(ema=lambda: torch.ones(6))
-def buffer_replace(m: Any, x: torch.Tensor) -> torch.Tensor:
+def buffer_replace(m: Any, x: torch.Tensor) -> Any:
     m.ema = m.ema * 0.9 + m.scale
     return x * m.ema
 
 
 @odd()
-def lazy(m: Any, x: torch.Tensor) -> torch.Tensor:
+def lazy(m: Any, x: torch.Tensor) -> Any:
     if not hasattr(m, "c"):
         m.c = m.square.detach() @ m.square.detach()
     return F.linear(x, m.c)
 
 
 @odd(g2=lambda: nn.Linear(6, 2))
-def grid_sample(m: Any, x: torch.Tensor) -> torch.Tensor:
+def grid_sample(m: Any, x: torch.Tensor) -> Any:
     y = x.mT.reshape(2, 6, 2, 2)
     return F.grid_sample(y, torch.tanh(m.g2(x))[:, None], align_corners=False)[:, :, 0].mT
 
 
 @odd(c=lambda: nn.Conv1d(6, 6, 3, padding=1, groups=3))
-def conv_unbatched(m: Any, x: torch.Tensor) -> torch.Tensor:
+def conv_unbatched(m: Any, x: torch.Tensor) -> Any:
     return torch.stack([m.c(r.T).T for r in x])
 
 
 @odd(c=lambda: nn.ConvTranspose1d(6, 4, 2, stride=2, groups=2, output_padding=1), l=lambda: nn.Linear(4, 6))
-def conv_t(m: Any, x: torch.Tensor) -> torch.Tensor:
+def conv_t(m: Any, x: torch.Tensor) -> Any:
     return m.l(m.c(x.mT).mT)
 
 
 @odd(c=lambda: nn.Conv1d(6, 6, 3, padding=1, padding_mode="circular", dilation=1))
-def conv_circular(m: Any, x: torch.Tensor) -> torch.Tensor:
+def conv_circular(m: Any, x: torch.Tensor) -> Any:
     return m.c(x.mT).mT
 
 
 @odd(c=lambda: nn.Conv1d(6, 6, 4, padding="same", groups=6))
-def conv_same(m: Any, x: torch.Tensor) -> torch.Tensor:
+def conv_same(m: Any, x: torch.Tensor) -> Any:
     return m.c(x.mT).mT
 
 
 @odd()
-def max_unpool(m: Any, x: torch.Tensor) -> torch.Tensor:
+def max_unpool(m: Any, x: torch.Tensor) -> Any:
     y, i = F.max_pool1d(x.mT, 2, return_indices=True)
     return F.max_unpool1d(y, i, 2).mT
 
 
 @odd(b=lambda: nn.Parameter(torch.randn(3, 2)))
-def bias2(m: Any, x: torch.Tensor) -> torch.Tensor:
+def bias2(m: Any, x: torch.Tensor) -> Any:
     return (x.view(2, 4, 3, 2) * m.b).flatten(2)
 
 
 @odd()
-def grad(m: Any, x: torch.Tensor) -> torch.Tensor:
+def grad(m: Any, x: torch.Tensor) -> Any:
     with torch.enable_grad():
         z = x.detach().requires_grad_()
         return torch.autograd.grad((m.linear(z) ** 2).sum(), z)[0]
 
 
 @odd()
-def meshgrid(m: Any, x: torch.Tensor) -> torch.Tensor:
+def meshgrid(m: Any, x: torch.Tensor) -> Any:
     a, b = torch.meshgrid(m.scale, m.scale, indexing="ij")
     return F.linear(x, a * m.square + b)
 
 
 @odd()
-def mesh_xy(m: Any, x: torch.Tensor) -> torch.Tensor:
+def mesh_xy(m: Any, x: torch.Tensor) -> Any:
     a, _b = torch.meshgrid(m.scale, m.tall[0], indexing="xy")
     return x + a * m.square[:4]
 
 
 @odd()
-def aminmax(m: Any, x: torch.Tensor) -> torch.Tensor:
+def aminmax(m: Any, x: torch.Tensor) -> Any:
     a, b = torch.aminmax(x, dim=-1, keepdim=True)
     return (x - a) / (b - a + 1)
 
 
 @odd()
-def max_idx(m: Any, x: torch.Tensor) -> torch.Tensor:
+def max_idx(m: Any, x: torch.Tensor) -> Any:
     v, i = x.max(-1, keepdim=True)
     return x + v + i
 
 
 @odd()
-def max_idx_tok(m: Any, x: torch.Tensor) -> torch.Tensor:
+def max_idx_tok(m: Any, x: torch.Tensor) -> Any:
     _v, i = x.max(1)
     return x + m.table[i].mean(1, keepdim=True)
 
 
 @odd(r=lambda: nn.Parameter(torch.randn(7, 2)))
-def token_table(m: Any, x: torch.Tensor) -> torch.Tensor:
+def token_table(m: Any, x: torch.Tensor) -> Any:
     q = m.linear(x).view(2, 4, 2, 3).transpose(1, 2)
     sc = q @ q.mT
     rel = F.pad(torch.einsum("bhnd,rd->bhnr", q, F.pad(m.r, (0, 1))), (0, 1))
@@ -735,14 +735,14 @@ def token_table(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd(r=lambda: nn.Parameter(torch.randn(4, 6)))
-def rel_shift(m: Any, x: torch.Tensor) -> torch.Tensor:
+def rel_shift(m: Any, x: torch.Tensor) -> Any:
     r = x @ m.r.T
     r = F.pad(r, (1, 0)).view(2, 5, 4)[:, 1:].reshape(2, 4, 4)
     return (x @ x.mT + r).softmax(-1) @ x
 
 
 @odd()
-def masked_out(m: Any, x: torch.Tensor) -> torch.Tensor:
+def masked_out(m: Any, x: torch.Tensor) -> Any:
     mask = x[:, :, 0] > 0
     y = x.clone()
     y[mask] = m.scale
@@ -750,14 +750,14 @@ def masked_out(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def masked_out2(m: Any, x: torch.Tensor) -> torch.Tensor:
+def masked_out2(m: Any, x: torch.Tensor) -> Any:
     y = x.clone()
     y[y > 0] = 0.5
     return y
 
 
 @odd()
-def masked_rows(m: Any, x: torch.Tensor) -> torch.Tensor:
+def masked_rows(m: Any, x: torch.Tensor) -> Any:
     y = torch.zeros(8, 6)
     r = x.flatten(0, 1)
     mask = r[:, 0] > 0
@@ -766,7 +766,7 @@ def masked_rows(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def mask_chan(m: Any, x: torch.Tensor) -> torch.Tensor:
+def mask_chan(m: Any, x: torch.Tensor) -> Any:
     mask = m.scale > 0
     y = x.clone()
     y[..., mask] *= 2
@@ -774,7 +774,7 @@ def mask_chan(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def bool_const_chan(m: Any, x: torch.Tensor) -> torch.Tensor:
+def bool_const_chan(m: Any, x: torch.Tensor) -> Any:
     mask = torch.tensor([True, False, True, True, False, False])
     y = x.clone()
     y[..., mask] *= m.scale[:3]
@@ -782,13 +782,13 @@ def bool_const_chan(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def mask_expand(m: Any, x: torch.Tensor) -> torch.Tensor:
+def mask_expand(m: Any, x: torch.Tensor) -> Any:
     mask = torch.rand(2, 4, generator=torch.Generator().manual_seed(0)) > 0.5
     return torch.where(mask[..., None], x, m.scale)
 
 
 @odd()
-def mask_token_bert(m: Any, x: torch.Tensor) -> torch.Tensor:
+def mask_token_bert(m: Any, x: torch.Tensor) -> Any:
     mask = torch.tensor([[1, 0, 1, 0], [0, 1, 1, 1]]).bool()
     y = x.clone()
     y[mask] = m.scale
@@ -796,7 +796,7 @@ def mask_token_bert(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def nonzero_expert(m: Any, x: torch.Tensor) -> torch.Tensor:
+def nonzero_expert(m: Any, x: torch.Tensor) -> Any:
     r = x.flatten(0, 1)
     out = torch.zeros_like(r)
     p = (r @ m.table.T[:, :2]).softmax(-1)
@@ -808,7 +808,7 @@ def nonzero_expert(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def mixtral_like(m: Any, x: torch.Tensor) -> torch.Tensor:
+def mixtral_like(m: Any, x: torch.Tensor) -> Any:
     r = x.flatten(0, 1)
     out = torch.zeros_like(r)
     w, i = torch.topk((r @ m.table.T[:, :3]).softmax(-1), 2, -1)
@@ -822,32 +822,32 @@ def mixtral_like(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd(c=lambda: nn.Conv2d(6, 6, (4, 1)))
-def conv_as_linear(m: Any, x: torch.Tensor) -> torch.Tensor:
+def conv_as_linear(m: Any, x: torch.Tensor) -> Any:
     return x + m.c(x.permute(0, 2, 1)[..., None]).squeeze(-1).permute(0, 2, 1)
 
 
 @odd(l=lambda: nn.Linear(24, 6))
-def flatten_linear(m: Any, x: torch.Tensor) -> torch.Tensor:
+def flatten_linear(m: Any, x: torch.Tensor) -> Any:
     return x + m.l(x.flatten(1))[:, None]
 
 
 @odd(l=lambda: nn.Linear(24, 6))
-def flatten_linear_t(m: Any, x: torch.Tensor) -> torch.Tensor:
+def flatten_linear_t(m: Any, x: torch.Tensor) -> Any:
     return x + m.l(x.mT.flatten(1))[:, None]
 
 
 @odd(l=lambda: nn.Linear(6, 24))
-def unflatten_out(m: Any, x: torch.Tensor) -> torch.Tensor:
+def unflatten_out(m: Any, x: torch.Tensor) -> Any:
     return x + m.l(x.mean(1)).view(2, 4, 6)
 
 
 @odd(l=lambda: nn.Linear(6, 24))
-def unflatten_out_t(m: Any, x: torch.Tensor) -> torch.Tensor:
+def unflatten_out_t(m: Any, x: torch.Tensor) -> Any:
     return x + m.l(x.mean(1)).view(2, 6, 4).mT
 
 
 @odd()
-def interleave(m: Any, x: torch.Tensor) -> torch.Tensor:
+def interleave(m: Any, x: torch.Tensor) -> Any:
     y = torch.empty_like(x)
     y[..., 0::2] = x[..., :3]
     y[..., 1::2] = x[..., 3:]
@@ -855,7 +855,7 @@ def interleave(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def interleave_add(m: Any, x: torch.Tensor) -> torch.Tensor:
+def interleave_add(m: Any, x: torch.Tensor) -> Any:
     y = torch.empty_like(x)
     y[..., 0::2] = x[..., :3]
     y[..., 1::2] = x[..., 3:]
@@ -863,56 +863,56 @@ def interleave_add(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def hsplit(m: Any, x: torch.Tensor) -> torch.Tensor:
+def hsplit(m: Any, x: torch.Tensor) -> Any:
     a, b, c = x.tensor_split([1, 4], -1)
     return torch.cat([c, a, b], -1) * m.scale
 
 
 @odd()
-def depth_split(m: Any, x: torch.Tensor) -> torch.Tensor:
+def depth_split(m: Any, x: torch.Tensor) -> Any:
     a = x.split(4, -1)
     return torch.cat([a[1], a[0]], -1) * m.scale
 
 
 @odd(n=lambda: nn.GroupNorm(2, 4))
-def gn_on_tokens(m: Any, x: torch.Tensor) -> torch.Tensor:
+def gn_on_tokens(m: Any, x: torch.Tensor) -> Any:
     return m.n(x)
 
 
 @odd(n=lambda: nn.GroupNorm(3, 6), n2=lambda: nn.GroupNorm(2, 6))
-def gn33(m: Any, x: torch.Tensor) -> torch.Tensor:
+def gn33(m: Any, x: torch.Tensor) -> Any:
     return m.n2(m.n(x.mT)).mT
 
 
 @odd(n=lambda: nn.InstanceNorm1d(6, affine=True, track_running_stats=True))
-def in_norm_train(m: Any, x: torch.Tensor) -> torch.Tensor:
+def in_norm_train(m: Any, x: torch.Tensor) -> Any:
     return m.n(x.mT).mT
 
 
 @odd(n=lambda: nn.BatchNorm1d(6, track_running_stats=False))
-def bn_buffer_train(m: Any, x: torch.Tensor) -> torch.Tensor:
+def bn_buffer_train(m: Any, x: torch.Tensor) -> Any:
     return m.n(x.mT).mT
 
 
 @odd(n=lambda: nn.LayerNorm((4, 6)))
-def ln_whole(m: Any, x: torch.Tensor) -> torch.Tensor:
+def ln_whole(m: Any, x: torch.Tensor) -> Any:
     return m.n(x)
 
 
 @odd(n=lambda: nn.RMSNorm(6))
-def rms_mod(m: Any, x: torch.Tensor) -> torch.Tensor:
+def rms_mod(m: Any, x: torch.Tensor) -> Any:
     return m.n(x)
 
 
 @odd()
-def inv1x1(m: Any, x: torch.Tensor) -> torch.Tensor:
+def inv1x1(m: Any, x: torch.Tensor) -> Any:
     L = m.square.tril(-1) + torch.eye(6)
     U = m.cube[0].triu()
     return x @ (L @ U).T
 
 
 @odd(c=lambda: nn.Linear(3, 6))
-def realnvp(m: Any, x: torch.Tensor) -> torch.Tensor:
+def realnvp(m: Any, x: torch.Tensor) -> Any:
     a, b = x.chunk(2, -1)
     sh, sc = m.c(a).chunk(2, -1)
     b = b * sc.exp() + sh
@@ -920,31 +920,31 @@ def realnvp(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def realnvp_mask(m: Any, x: torch.Tensor) -> torch.Tensor:
+def realnvp_mask(m: Any, x: torch.Tensor) -> Any:
     mask = torch.tensor([1.0, 0, 1, 0, 1, 0])
     return x * mask + (1 - mask) * (x * m.linear(x * mask))
 
 
 @odd()
-def householder2(m: Any, x: torch.Tensor) -> torch.Tensor:
+def householder2(m: Any, x: torch.Tensor) -> Any:
     v = m.scale / m.scale.norm()
     return x - 2 * (x @ v)[..., None] * v
 
 
 @odd(fr=lambda: torch.randn(6, 3))
-def fourier(m: Any, x: torch.Tensor) -> torch.Tensor:
+def fourier(m: Any, x: torch.Tensor) -> Any:
     return torch.cat([(x @ m.fr).sin(), (x @ m.fr).cos()], -1)
 
 
 @odd()
-def fourier_pe(m: Any, x: torch.Tensor) -> torch.Tensor:
+def fourier_pe(m: Any, x: torch.Tensor) -> Any:
     f = 2 ** torch.arange(3.0)
     p = torch.linspace(0, 1, 4)[:, None] * f
     return x + m.linear(torch.cat([p.sin(), p.cos()], -1))
 
 
 @odd()
-def time_emb(m: Any, x: torch.Tensor) -> torch.Tensor:
+def time_emb(m: Any, x: torch.Tensor) -> Any:
     t = torch.tensor([3.0, 7.0])
     fr = torch.exp(-torch.arange(3) / 3)
     e = t[:, None] * fr
@@ -952,25 +952,25 @@ def time_emb(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def haar(m: Any, x: torch.Tensor) -> torch.Tensor:
+def haar(m: Any, x: torch.Tensor) -> Any:
     a, b = (x[:, ::2], x[:, 1::2])
     return torch.cat([a + b, a - b], 1)
 
 
 @odd()
-def haar_c(m: Any, x: torch.Tensor) -> torch.Tensor:
+def haar_c(m: Any, x: torch.Tensor) -> Any:
     a, b = (x[..., ::2], x[..., 1::2])
     return torch.stack([a + b, a - b], -1).flatten(-2)
 
 
 @odd()
-def butterfly(m: Any, x: torch.Tensor) -> torch.Tensor:
+def butterfly(m: Any, x: torch.Tensor) -> Any:
     y = x.view(2, 4, 3, 2)
     return torch.stack([y[..., 0] + y[..., 1], y[..., 0] - y[..., 1]], -1).reshape(2, 4, 6) * m.scale
 
 
 @odd(l=lambda: nn.Linear(6, 8), r=lambda: nn.Linear(8, 6))
-def hadamard4(m: Any, x: torch.Tensor) -> torch.Tensor:
+def hadamard4(m: Any, x: torch.Tensor) -> Any:
     y = m.l(x)
     for i in range(3):
         y = y.view(2, 4, 2**i, 2, 8 // 2 ** (i + 1))
@@ -979,28 +979,28 @@ def hadamard4(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd(A=lambda: nn.Parameter(torch.randn(2, 2)), Bm=lambda: nn.Parameter(torch.randn(3, 3)))
-def kron_linear(m: Any, x: torch.Tensor) -> torch.Tensor:
+def kron_linear(m: Any, x: torch.Tensor) -> Any:
     return torch.einsum("bnij,ik,jl->bnkl", x.view(2, 4, 2, 3), m.A, m.Bm).reshape(2, 4, 6)
 
 
 @odd(A=lambda: nn.Parameter(torch.randn(3, 2, 2)), Bm=lambda: nn.Parameter(torch.randn(2, 3, 3)))
-def monarch(m: Any, x: torch.Tensor) -> torch.Tensor:
+def monarch(m: Any, x: torch.Tensor) -> Any:
     y = torch.einsum("bngi,gij->bngj", x.view(2, 4, 3, 2), m.A)
     return torch.einsum("bnjg,jgh->bnhj", y.mT, m.Bm).flatten(2)
 
 
 @odd(h=lambda: nn.Linear(6, 36))
-def hyper_net(m: Any, x: torch.Tensor) -> torch.Tensor:
+def hyper_net(m: Any, x: torch.Tensor) -> Any:
     return torch.bmm(x, m.h(x.mean(1)).view(2, 6, 6))
 
 
 @odd(h=lambda: nn.Linear(6, 36))
-def hyper_net_t(m: Any, x: torch.Tensor) -> torch.Tensor:
+def hyper_net_t(m: Any, x: torch.Tensor) -> Any:
     return torch.bmm(x, m.h(x.mean(1)).view(2, 6, 6).mT)
 
 
 @odd(h=lambda: nn.Linear(6, 18))
-def hyper_conv(m: Any, x: torch.Tensor) -> torch.Tensor:
+def hyper_conv(m: Any, x: torch.Tensor) -> Any:
     k = m.h(x.mean(1)).view(12, 1, 3)
     return F.conv1d(x.mT.reshape(1, 12, 4), k, padding=1, groups=12).view(2, 6, 4).mT
 
@@ -1014,7 +1014,7 @@ def hyper_conv(m: Any, x: torch.Tensor) -> torch.Tensor:
     D=lambda: nn.Parameter(torch.randn(8)),
     out=lambda: nn.Linear(8, 6, bias=False),
 )
-def mamba(m: Any, x: torch.Tensor) -> torch.Tensor:
+def mamba(m: Any, x: torch.Tensor) -> Any:
     x, z = m.inp(x).chunk(2, -1)
     x = F.silu(m.cv(x.mT)[..., :4].mT)
     d, Bm, C = m.xp(x).split([2, 3, 3], -1)
@@ -1029,7 +1029,7 @@ def mamba(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd(mk=lambda: nn.Parameter(torch.randn(1, 1, 6)), dec=lambda: nn.Parameter(torch.randn(6)))
-def rwkv(m: Any, x: torch.Tensor) -> torch.Tensor:
+def rwkv(m: Any, x: torch.Tensor) -> Any:
     xx = F.pad(x, (0, 0, 1, -1))
     k = m.linear(x * m.mk + xx * (1 - m.mk))
     num = torch.zeros(2, 6)
@@ -1043,20 +1043,20 @@ def rwkv(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd(Lr=lambda: nn.Parameter(torch.randn(6, 3)), C=lambda: nn.Parameter(torch.randn(6, 3)))
-def s4(m: Any, x: torch.Tensor) -> torch.Tensor:
+def s4(m: Any, x: torch.Tensor) -> Any:
     k = (m.C[..., None] * torch.exp(-m.Lr.exp()[..., None] * torch.arange(4))).sum(1)
     y = torch.fft.irfft(torch.fft.rfft(x.mT, n=8) * torch.fft.rfft(k, n=8), n=8)[..., :4]
     return y.mT
 
 
 @odd(c1=lambda: nn.Parameter(torch.randn(2, 2, 3)), c2=lambda: nn.Parameter(torch.randn(3, 3, 3)))
-def tensortrain(m: Any, x: torch.Tensor) -> torch.Tensor:
+def tensortrain(m: Any, x: torch.Tensor) -> Any:
     w = torch.einsum("iar,rjb->ijab", m.c1, m.c2).reshape(6, 6)
     return x @ w
 
 
 @odd()
-def gated_lin_attn(m: Any, x: torch.Tensor) -> torch.Tensor:
+def gated_lin_attn(m: Any, x: torch.Tensor) -> Any:
     q = m.linear(x).view(2, 4, 2, 3)
     S = torch.zeros(2, 2, 3, 3)
     o = []
@@ -1067,17 +1067,17 @@ def gated_lin_attn(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd(l=lambda: nn.Linear(6, 18))
-def maxout2(m: Any, x: torch.Tensor) -> torch.Tensor:
+def maxout2(m: Any, x: torch.Tensor) -> Any:
     return m.l(x).view(2, 4, 6, 3).max(-1)[0]
 
 
 @odd(l=lambda: nn.Linear(6, 18))
-def maxout3(m: Any, x: torch.Tensor) -> torch.Tensor:
+def maxout3(m: Any, x: torch.Tensor) -> Any:
     return m.l(x).view(2, 4, 3, 6).max(2)[0]
 
 
 @odd()
-def caps_route(m: Any, x: torch.Tensor) -> torch.Tensor:
+def caps_route(m: Any, x: torch.Tensor) -> Any:
     u = torch.einsum("bni,nio->bno", x, m.cube[:4])
     b = torch.zeros(2, 4)
     for _ in range(2):
@@ -1088,27 +1088,27 @@ def caps_route(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def non_local(m: Any, x: torch.Tensor) -> torch.Tensor:
+def non_local(m: Any, x: torch.Tensor) -> Any:
     y = x.flatten(1)
     return x * (y @ y.T).softmax(-1).sum()
 
 
 @odd()
-def vqvae_reshape(m: Any, x: torch.Tensor) -> torch.Tensor:
+def vqvae_reshape(m: Any, x: torch.Tensor) -> Any:
     d = torch.cdist(x.reshape(-1, 6), m.table)
     i = d.argmin(1)
     return F.embedding(i, m.table).view_as(x) + x
 
 
 @odd()
-def product_quant(m: Any, x: torch.Tensor) -> torch.Tensor:
+def product_quant(m: Any, x: torch.Tensor) -> Any:
     y = x.view(2, 4, 2, 3)
     i = torch.cdist(y.reshape(-1, 3), m.square[:, :3]).argmin(-1)
     return m.square[:, :3][i].view(2, 4, 6) + x
 
 
 @odd()
-def heads_diff(m: Any, x: torch.Tensor) -> torch.Tensor:
+def heads_diff(m: Any, x: torch.Tensor) -> Any:
     q = m.linear(x).view(2, 4, 2, 3).transpose(1, 2)
     a = (q @ q.mT).softmax(-1)
     d = a[:, 0] - 0.5 * a[:, 1]
@@ -1116,51 +1116,51 @@ def heads_diff(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def heads_roll(m: Any, x: torch.Tensor) -> torch.Tensor:
+def heads_roll(m: Any, x: torch.Tensor) -> Any:
     q = m.linear(x).view(2, 4, 2, 3)
     return (q + q.roll(1, 2)).flatten(2)
 
 
 @odd()
-def head_cat(m: Any, x: torch.Tensor) -> torch.Tensor:
+def head_cat(m: Any, x: torch.Tensor) -> Any:
     q = m.linear(x).view(2, 4, 2, 3)
     return torch.cat([q[:, :, i] for i in range(2)], -1) * m.scale
 
 
 @odd()
-def head_cat_rev(m: Any, x: torch.Tensor) -> torch.Tensor:
+def head_cat_rev(m: Any, x: torch.Tensor) -> Any:
     q = m.linear(x).view(2, 4, 2, 3)
     return torch.cat([q[:, :, i] for i in reversed(range(2))], -1) + x
 
 
 @odd()
-def head_scale_const(m: Any, x: torch.Tensor) -> torch.Tensor:
+def head_scale_const(m: Any, x: torch.Tensor) -> Any:
     q = m.linear(x).view(2, 4, 2, 3)
     return (q * torch.tensor([1.0, 2.0])[:, None]).flatten(2)
 
 
 @odd()
-def dim_scale_const(m: Any, x: torch.Tensor) -> torch.Tensor:
+def dim_scale_const(m: Any, x: torch.Tensor) -> Any:
     q = m.linear(x).view(2, 4, 2, 3)
     return (q * torch.tensor([1.0, 2.0, 3.0])).flatten(2) + x
 
 
 @odd()
-def const_written(m: Any, x: torch.Tensor) -> torch.Tensor:
+def const_written(m: Any, x: torch.Tensor) -> Any:
     c = torch.ones(6)
     c[2] = 5
     return x * c
 
 
 @odd()
-def const_written_list(m: Any, x: torch.Tensor) -> torch.Tensor:
+def const_written_list(m: Any, x: torch.Tensor) -> Any:
     c = torch.ones(6)
     c[[1, 4]] = 5
     return x * c
 
 
 @odd()
-def const_late(m: Any, x: torch.Tensor) -> torch.Tensor:
+def const_late(m: Any, x: torch.Tensor) -> Any:
     c = torch.ones(6)
     y = x * c
     c[2] = 5
@@ -1168,42 +1168,42 @@ def const_late(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @odd()
-def const_numpy(m: Any, x: torch.Tensor) -> torch.Tensor:
+def const_numpy(m: Any, x: torch.Tensor) -> Any:
     return x * torch.from_numpy(np.arange(6.0)).to(x)
 
 
 @odd()
-def const_toeplitz(m: Any, x: torch.Tensor) -> torch.Tensor:
+def const_toeplitz(m: Any, x: torch.Tensor) -> Any:
     i = torch.arange(6)
     return x @ 0.5 ** (i[:, None] - i).abs()
 
 
 @odd(r=lambda: nn.Parameter(torch.randn(11)))
-def param_toeplitz(m: Any, x: torch.Tensor) -> torch.Tensor:
+def param_toeplitz(m: Any, x: torch.Tensor) -> Any:
     i = torch.arange(6)
     return x @ m.r[i[:, None] - i + 5]
 
 
 @odd()
-def param_toeplitz_tok(m: Any, x: torch.Tensor) -> torch.Tensor:
+def param_toeplitz_tok(m: Any, x: torch.Tensor) -> Any:
     i = torch.arange(4)
     return m.table[:, 0][i[:, None] - i + 3] @ x
 
 
 @odd()
-def param_cayley(m: Any, x: torch.Tensor) -> torch.Tensor:
+def param_cayley(m: Any, x: torch.Tensor) -> Any:
     A = m.square - m.square.T
     return x @ torch.linalg.solve(torch.eye(6) + A, torch.eye(6) - A)
 
 
 @odd()
-def param_top_mask(m: Any, x: torch.Tensor) -> torch.Tensor:
+def param_top_mask(m: Any, x: torch.Tensor) -> Any:
     t = m.square.abs().flatten().kthvalue(10).values
     return F.linear(x, m.square * (m.square.abs() > t))
 
 
 @odd()
-def param_gate(m: Any, x: torch.Tensor) -> torch.Tensor:
+def param_gate(m: Any, x: torch.Tensor) -> Any:
     g = m.scale.sigmoid()
     return g * x + (1 - g) * m.linear(x)
 
@@ -1212,33 +1212,33 @@ def param_gate(m: Any, x: torch.Tensor) -> torch.Tensor:
     pl=lambda: nn.ParameterList([nn.Parameter(torch.randn(6)) for _ in range(3)]),
     sc=lambda: nn.Parameter(torch.randn(3)),
 )
-def param_list_sum(m: Any, x: torch.Tensor) -> torch.Tensor:
+def param_list_sum(m: Any, x: torch.Tensor) -> Any:
     w = m.sc.softmax(0)
     return x + sum((w[i] * p for i, p in enumerate(m.pl)))
 
 
 @odd(sc=lambda: nn.Parameter(torch.randn(3)))
-def scalar_mix(m: Any, x: torch.Tensor) -> torch.Tensor:
+def scalar_mix(m: Any, x: torch.Tensor) -> Any:
     h = torch.stack([x, m.linear(x), x * 2])
     return torch.einsum("l,lbnc->bnc", m.sc.softmax(0), h)
 
 
 @odd()
-def layer_idx(m: Any, x: torch.Tensor) -> torch.Tensor:
+def layer_idx(m: Any, x: torch.Tensor) -> Any:
     for i in range(3):
         x = x + x @ m.cube[i]
     return x
 
 
 @odd()
-def layer_idx_dyn(m: Any, x: torch.Tensor) -> torch.Tensor:
+def layer_idx_dyn(m: Any, x: torch.Tensor) -> Any:
     for i in torch.arange(3):
         x = x + x @ m.cube[i]
     return x
 
 
 @odd()
-def layer_unbind(m: Any, x: torch.Tensor) -> torch.Tensor:
+def layer_unbind(m: Any, x: torch.Tensor) -> Any:
     for w in m.cube:
         x = x + x @ w
     return x

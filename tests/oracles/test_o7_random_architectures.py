@@ -19,13 +19,13 @@ from tests.blocks.base import Block
 from tests.blocks.images import Conv, Generated, Residual
 from tests.blocks.tokens import Cut, Experts, GatedMlp, Mlp, Recurrent, Shuffle
 from tests.blocks.weights import Computed
-from tests.oracles.judge import right_or_refused
+from tests.oracles.judge import right_or_refused, zeroed_teacher_is_student
 from tests.programs import Program
 from tests.strategies import Architecture, Recipe, architectures, programs
 from wsel_graph.ops import Call, Outputs
 from wsel_graph.ops.registry import RULES
 
-EXAMPLES = max(300, settings.default.max_examples if settings.default else 0)
+EXAMPLES = max(200, settings.default.max_examples if settings.default else 0)
 
 
 @settings(max_examples=EXAMPLES)
@@ -39,6 +39,13 @@ def test_random_architectures_are_right_or_refused(architecture: Architecture) -
 @given(programs())
 def test_random_programs_are_right_or_refused(program: Program) -> None:
     right_or_refused(program.build(), program.arguments())
+
+
+@settings(max_examples=EXAMPLES // 3)
+@given(architectures(longest=3, counting=False))
+def test_the_zeroed_wider_teacher_computes_what_the_student_computes(architecture: Architecture) -> None:
+    student, teacher = architecture.build(), architecture.build(width_scale=2)
+    zeroed_teacher_is_student(student, teacher, architecture.arguments())
 
 
 @settings(max_examples=50)
@@ -104,7 +111,7 @@ def disturbed(model: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
     return model
 
 
@@ -122,8 +129,7 @@ def permute_one_member(model: nn.Module, graph: ws.ModelGraph, group: ws.Coupled
     order = torch.roll(torch.arange(group.size), 1)
     model = copy.deepcopy(model)
     with torch.no_grad():
-        tensor = dict(model.named_parameters()).get(name)
-        tensor = dict(model.named_buffers())[name] if tensor is None else tensor
+        tensor = (dict(model.named_parameters()) | dict(model.named_buffers()))[name]
         tensor.copy_(tensor.index_select(dim, graph.index(name, dim, {group: order})))
     return model
 
@@ -143,6 +149,12 @@ def sensitivity(architecture: Architecture) -> float:
             seen.append(not all(torch.allclose(a, b, rtol=1e-6) for a, b in zip(before, after, strict=True)))
     assert len(seen) > 4
     return sum(seen) / len(seen)
+
+
+def test_a_norm_over_channels_breaks_the_zeroed_teacher() -> None:
+    architecture = Architecture("linear", 8, 4, (), "", (MLP,), "flatten")
+    with pytest.raises(AssertionError):
+        zeroed_teacher_is_student(architecture.build(), architecture.build(2), architecture.arguments())
 
 
 @pytest.mark.parametrize("architecture", FIXED.values(), ids=FIXED)

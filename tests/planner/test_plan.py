@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -224,6 +225,7 @@ def test_rope_frequencies_stay_exact() -> None:
         pytest.param({"method": lambda t, s: range(t - s, t)}, [4, 5, 6, 7], id="function"),
         pytest.param({"overrides": {"hidden": "consecutive"}}, [0, 1, 2, 3], id="role"),
         pytest.param({"overrides": {"0.bias:0": [7, 1, 0, 2]}}, [7, 1, 0, 2], id="place"),
+        pytest.param({"overrides": {"0.bias:0": np.array([7, 1, 0, 2])}}, [7, 1, 0, 2], id="array"),
         pytest.param({"overrides": {"hidden": "consecutive", "0.weight:0": "uniform"}}, [0, 2, 4, 6], id="place wins"),
     ],
 )
@@ -278,11 +280,12 @@ def test_inconsistent_flat_draws_differ() -> None:
 # -- what is kept
 
 
-def test_label_head_of_another_size_is_kept() -> None:
-    plan = ws.plan(mlp(4, labels=3), mlp(8, labels=9), (1, 4))
-    reason = "label axis of size 3, the teacher's has 9"
+@pytest.mark.parametrize(("ours", "theirs"), [(3, 9), (9, 3), (1, 9), (9, 1)])
+def test_label_head_of_another_size_is_kept(ours: int, theirs: int) -> None:
+    plan = ws.plan(mlp(4, labels=ours), mlp(8, labels=theirs), (1, 4))
+    reason = f"label axis of size {ours}, the teacher's has {theirs}"
     assert {kept.student: kept.reason for kept in plan.kept} == {"4.weight": reason, "4.bias": reason}
-    assert plan.explain("4.bias") == f"4.bias [3] keeps the student's own values: {reason}"
+    assert plan.explain("4.bias") == f"4.bias [{ours}] keeps the student's own values: {reason}"
 
 
 def test_kept_reasons() -> None:
@@ -358,6 +361,10 @@ REFUSED = [
         mlp(4, inputs=3), mlp(4), (1, 3), (1, 4),
         r"0\.weight:1: size 3 in the student, 4 in the teacher, and the axis is pinned \(input, at graph node input_0\)"
         r".*channels.*keep=\['0\.weight'\].*overrides=\{'0\.weight:1': \[\.\.\.\]\}", id="input",
+    ),
+    pytest.param(
+        nn.Conv2d(1, 4, 3), nn.Conv2d(3, 4, 3), (1, 1, 8, 8), (1, 3, 8, 8),
+        r"^weight:1: size 1 in the student, 3 in the teacher.*\(input.*input channels", id="one input channel",
     ),
     pytest.param(
         pinned(4), pinned(5), (1, 4, 4), (1, 4, 5),
@@ -439,6 +446,23 @@ class Laid(nn.Module):
 def test_concatenated_parts_are_chosen_separately() -> None:
     plan = ws.plan(Laid((2, 3)), Laid((4, 6)), (1, 4))
     assert elements(plan, "last.weight", 1) == [0, 2, 4, 6, 8]
+
+
+def test_axes_built_differently_but_of_one_size_are_whole() -> None:
+    student, teacher = Laid((3, 3)), Laid((2, 2, 2))
+    plan = ws.plan(student, teacher, (1, 4), keep=["parts.*"])
+    assert elements(plan, "last.weight", 1) == list(range(6))
+    assert {(c.teacher_size, c.student_size, c.method) for c in choices(plan, "hidden")} == {
+        (2, 2, "whole"),
+        (3, 3, "whole"),
+    }
+    text = r"all elements are needed at last\.weight:1, which the two models build differently.*keep=\['last\.weight'\]"
+    with pytest.raises(
+        PlanError, match=r"^parts\.0\.weight:0, .*: size 3 in the student, 2 in the teacher, and " + text
+    ):
+        ws.plan(student, teacher, (1, 4))
+    with pytest.raises(PlanError, match=text):
+        ws.plan(student, teacher, (1, 4), keep=["parts.*"], overrides={"hidden": "random"})
 
 
 def test_axes_built_differently_show_both_notations() -> None:

@@ -128,8 +128,7 @@ class Recorder:
         if where == "meta":
             return self._memo.run(op, run, args, kwargs)
         leaves, spec = pytree.tree_flatten((args, kwargs))
-        mutated = mutated_argument(op, args)
-        if mutated is not None and mutated.device != META:
+        if any(not tensor.is_meta for tensor in written_arguments(op, args, kwargs)):
             raise CaptureError(f"{op} writes a value that is not known on the meta device into a real tensor")
         args, kwargs = pytree.tree_unflatten([_to_meta(leaf) for leaf in leaves], spec)
         return self._memo.run(op, run, args, kwargs)
@@ -216,14 +215,14 @@ class _Functions(TorchFunctionMode):
         return self._recorder.call_whole(func, args, kwargs or {})
 
 
-def mutated_argument(op: Any, args: tuple[Any, ...]) -> torch.Tensor | None:
-    """The tensor that an in-place operator writes to, None for other operators."""
-    schema = getattr(op, "_schema", None)
-    if schema is None or not args or not schema.arguments:
-        return None
-    alias = schema.arguments[0].alias_info
-    written = alias is not None and alias.is_write and isinstance(args[0], torch.Tensor)
-    return args[0] if written else None
+def written_arguments(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    """The tensors that an operator writes to: in place, or as `out=`."""
+    written = [
+        args[i] if i < len(args) else kwargs.get(argument.name)
+        for i, argument in enumerate(op._schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    ]
+    return [tensor for tensor in written if isinstance(tensor, torch.Tensor)]
 
 
 def _to_meta(value: Any) -> Any:

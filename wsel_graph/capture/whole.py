@@ -24,7 +24,8 @@ Lower = Callable[[tuple[Any, ...], dict[str, Any]], Whole | None]
 
 
 def _plain(op: Any) -> Lower:
-    return lambda args, kwargs: (op, args, {k: v for k, v in kwargs.items() if k != "out"})
+    """Record the call as it is; one that writes to `out=` is taken apart, so that the write is seen."""
+    return lambda args, kwargs: None if "out" in kwargs else (op, args, kwargs)
 
 
 def _swapped_matmul(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Whole | None:

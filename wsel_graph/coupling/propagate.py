@@ -99,14 +99,30 @@ def _called(walk: Propagation, node: fx.Node) -> Value | list[Value]:
         return parts[index] if isinstance(parts, list) else parts  # type: ignore[index]
     if not (node.all_input_nodes or node.meta["value"]):
         return []  # no tensor goes in or comes out: profiling, assertions on numbers
-    call = _make_call(walk, node)
+    arguments = _bound_values(walk, node)
+    written = [arguments[name] for name in written_parameters(node.target) if isinstance(arguments[name], Value)]
+    call = _make_call(walk, node, arguments)
     outputs = _apply_rule(walk, node, call)
     if not node.meta["value"]:
         return []  # nothing but a check or a Python number
-    return _wrap(walk, node, call, outputs)
+    result = _wrap(walk, node, call, outputs)
+    if torch.Tag.inplace_view not in node.target.tags:  # type: ignore[union-attr]
+        _couple_written(walk, written, result)
+    return result
 
 
-def _make_call(walk: Propagation, node: fx.Node) -> Call:
+def _couple_written(walk: Propagation, written: list[Value], result: Value | list[Value]) -> None:
+    """What an operator writes to is its result: every view of that memory must follow."""
+    for value in written:
+        for output in result if isinstance(result, list) else [result]:
+            if output.shape == value.shape:
+                for axis, other in zip(value.axes, output.axes, strict=True):
+                    walk.solver.unify(axis, other)
+
+
+def _bound_values(walk: Propagation, node: fx.Node) -> dict[str, Any]:
+    """Arguments by name, with values for nodes."""
+
     def to_value(argument: Any) -> Any:
         value = _one(walk.values[argument])
         if value.filled and argument.meta.get("storage") in walk.written:
@@ -115,7 +131,11 @@ def _make_call(walk: Propagation, node: fx.Node) -> Call:
 
     bound = bind(node.target, node.args, node.kwargs)
     arguments = {name: fx.node.map_arg(value, to_value) for name, value in bound.items()}
-    arguments = {name: list(v) if isinstance(v, (list, tuple)) else v for name, v in arguments.items()}
+    return {name: list(v) if isinstance(v, (list, tuple)) else v for name, v in arguments.items()}
+
+
+def _make_call(walk: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Call:
+    arguments = {name: value for name, value in arguments.items() if name not in out_parameters(node.target)}
     value = node.meta["value"]
     facts = value if isinstance(value, tuple) else (value,)
     shapes = tuple(fact.shape if fact is not None else () for fact in facts)
@@ -143,11 +163,24 @@ def bind(op: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str,
     return bound
 
 
+@functools.lru_cache(maxsize=4096)
+def written_parameters(op: Any) -> tuple[str, ...]:
+    """Names of the arguments that the operator writes to."""
+    return tuple(a.name for a in op._schema.arguments if a.alias_info is not None and a.alias_info.is_write)
+
+
+@functools.lru_cache(maxsize=4096)
+def out_parameters(op: Any) -> tuple[str, ...]:
+    """Names of the arguments that only receive the result (`out=`)."""
+    written = written_parameters(op)
+    return tuple(a.name for a in op._schema.arguments if a.kwarg_only and a.name in written)
+
+
 def _note_write(walk: Propagation, node: fx.Node) -> None:
-    schema = node.target._schema  # type: ignore[union-attr]
-    first = node.args[0] if node.args else None
-    if schema.is_mutable and isinstance(first, fx.Node):
-        walk.written.add(first.meta.get("storage", 0))
+    bound = bind(node.target, node.args, node.kwargs)
+    for name in written_parameters(node.target):
+        if isinstance(bound[name], fx.Node):
+            walk.written.add(bound[name].meta.get("storage", 0))
 
 
 def _apply_rule(walk: Propagation, node: fx.Node, call: Call) -> Outputs:
@@ -159,6 +192,8 @@ def _apply_rule(walk: Propagation, node: fx.Node, call: Call) -> Outputs:
     except (Unsupported, AxisConflictError) as error:
         return _opaque(walk, node, call, str(error))
     except Exception as error:
+        if rule.__module__.startswith("wsel_graph.ops."):
+            return _opaque(walk, node, call, f"its rule does not cover this form ({type(error).__name__}: {error})")
         error.add_note(f"while propagating {node.format_node()} in module {node.meta.get('module') or '(top level)'}")
         raise
 

@@ -164,8 +164,6 @@ def einsum(call: Call) -> Outputs:
     inputs, output = _parse_equation(call["equation"], [value.dim for value in call["tensors"]])
     named: dict[str, Axis] = {}
     for letters, value in zip(inputs, call["tensors"], strict=True):
-        if len(set(letters)) < len(letters):
-            raise Unsupported("einsum takes a diagonal")
         for letter, axis in zip(letters, value.axes, strict=True):
             if named.get(letter, UNIT).size == 1:
                 named[letter] = axis

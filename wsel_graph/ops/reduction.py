@@ -1,7 +1,7 @@
 """Reductions, scans and orderings along axes.
 
 A sum or maximum is the same for any order of its terms: the axis ends there, unpinned. What depends on the
-order (`cumsum`, `argmax`, `sort`, `topk`) pins the axis.
+order (`cumsum`), or tells places (`argmax`, the indices of `max` and `sort`), pins the axis.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import torch
 
 from wsel_graph.ops.call import UNIT, Axes, Call, Outputs, Value
 from wsel_graph.ops.registry import Unsupported, propagates
+from wsel_graph.ops.views import with_axis
 
 aten = torch.ops.aten
 
@@ -22,8 +23,7 @@ SYMMETRIC = (
 WITH_INDEX = (aten.max, aten.min, aten.median, aten.nanmedian, aten.mode, aten.kthvalue)
 
 SCANS = (
-    aten.cumsum, aten.cumprod, aten.logcumsumexp, aten._logcumsumexp, aten.cummax, aten.cummin, aten.sort,
-    aten.argsort, aten.diff, aten.msort,
+    aten.cumsum, aten.cumprod, aten.logcumsumexp, aten._logcumsumexp, aten.cummax, aten.cummin, aten.argsort, aten.diff,
 )  # fmt: skip
 
 LOSSES = (
@@ -92,26 +92,24 @@ def scan(call: Call) -> Outputs:
     if call.get("prepend") is not None or call.get("append") is not None:
         raise Unsupported("diff with something prepended or appended")
     if x.dim:
-        call.pin(x.axes[_scanned_dim(call)], "opaque")
+        call.pin(x.axes[call.get("dim", -1)], "opaque")
     return [
         tuple(a if a.size == size else call.pinned(size, "opaque") for a, size in zip(x.axes, shape, strict=True))
         for shape in call.shapes
     ]
 
 
-def _scanned_dim(call: Call) -> int:
-    return 0 if str(call.op._schema.name) == "aten::msort" else int(call.get("dim", -1))
-
-
-@propagates(aten.topk)
-def topk(call: Call) -> Outputs:
-    """The best k along one dim, and where they were."""
-    x = call["self"]
-    dim = call["dim"] % max(x.dim, 1)
-    if x.dim:
+@propagates(aten.sort, aten.topk, aten.msort)
+def rank(call: Call) -> Outputs:
+    """Elements of one dim by value, and, when somebody asks, where they were."""
+    x: Value = call["self"]
+    if not x.dim:
+        return [()] * len(call.shapes)
+    dim = call.get("dim", 0)
+    if len(call.shapes) == 2 and call.used(1):
         call.pin(x.axes[dim], "opaque")
-    axes = tuple(call.pinned(call["k"], "opaque") if d == dim else axis for d, axis in enumerate(x.axes))
-    return [axes, axes]
+    call.consume(x.axes[dim])
+    return [with_axis(x, dim, call.pinned(call.shape[dim], "opaque"))] * len(call.shapes)
 
 
 @propagates(aten.histc, aten.bincount)

@@ -3,15 +3,13 @@
 A rule is registered for an overload (`torch.ops.aten.view.dtype`), for all overloads of an operator
 (`torch.ops.aten.view`), or by qualified name (`"torchvision::nms"`) when the operator may not be loaded or not
 exist yet in the oldest PyTorch supported.
-The exact overload wins over the operator. Variants follow the rule of the plain operator: in place (`relu_`),
-copying (`view_copy`), and writing into a given tensor (`mm.out`).
+The exact overload wins over the operator. Variants follow the rule of the plain operator: in place (`relu_`) and
+copying (`view_copy`). A rule never sees `out=` tensors: who calls it couples what is written with the results.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
-from dataclasses import replace as altered
 from typing import Any, TypeVar
 
 from wsel_graph.errors import DuplicateRuleError
@@ -76,22 +74,4 @@ def rule_names(op: Any) -> Iterator[str]:
 
 def find_rule(op: Any) -> PropagationRule | None:
     """The rule of an overload: its own, else its operator's, else that of the operator it is a variant of."""
-    rule = next((RULES[name] for name in rule_names(op) if name in RULES), None)
-    targets = tuple(argument.name for argument in op._schema.arguments if argument.is_out)
-    return _writing_into(rule, targets) if rule is not None and targets else rule
-
-
-def _writing_into(rule: PropagationRule, targets: tuple[str, ...]) -> PropagationRule:
-    """The rule of an `out=` overload: what the plain rule says, and the written tensors have these axes."""
-
-    @functools.wraps(rule)
-    def apply(call: Call) -> Outputs:
-        plain = {name: value for name, value in call.arguments.items() if name not in targets}
-        outputs = rule(altered(call, arguments=plain))
-        several = outputs if isinstance(outputs, list) else [outputs]
-        for name, axes in zip(targets, several, strict=True):
-            if tuple(axis.size for axis in axes) == call[name].shape:  # else it is resized: a new tensor
-                call.broadcast(call[name].axes, axes)
-        return outputs
-
-    return apply
+    return next((RULES[name] for name in rule_names(op) if name in RULES), None)

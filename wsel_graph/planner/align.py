@@ -3,6 +3,7 @@
 Equal structures pair part by part. Where one side lacks a factor because it has size 1 there (one head, one
 group), the factor is found by order: parts that are known to belong together decide, and where nothing is
 known the factors that vary fastest are paired, so that leading ones (heads, groups) are the ones reduced to one.
+Parts that are built differently but have one size correspond as wholes: all of the one is all of the other.
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product, atoms, children, 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A student atom (or a unit) and the teacher atom (or a unit) at the same place."""
+    """A student atom (or a unit) and the teacher atom (or a unit) at the same place; or two parts taken whole."""
 
     student: Axis
     teacher: Axis
+
+    @property
+    def whole(self) -> bool:
+        """Whether the two parts are built differently, so that they only correspond as wholes."""
+        return not all(isinstance(axis, Atom) or axis == UNIT for axis in (self.student, self.teacher))
 
 
 class Misaligned(Exception):
@@ -41,6 +47,15 @@ def align(student: Axis, teacher: Axis, belong: Belong) -> list[Leaf]:
     Raises:
         Misaligned: If no order-preserving pairing exists.
     """
+    try:
+        return _align(student, teacher, belong)
+    except Misaligned:
+        if student.size != teacher.size:
+            raise
+        return [Leaf(student, teacher)]
+
+
+def _align(student: Axis, teacher: Axis, belong: Belong) -> list[Leaf]:
     if isinstance(student, Atom) and isinstance(teacher, Atom):
         return [Leaf(student, teacher)]
     if next(atoms(student), None) is None and next(atoms(teacher), None) is None:
@@ -75,8 +90,13 @@ def _align_factors(student: Sequence[Axis], teacher: Sequence[Axis], belong: Bel
             found.append(_align_all(s, t, belong))
     if not found:
         raise fault
-    scores = [sum(belong(leaf.student, leaf.teacher) for leaf in leaves) for leaves in found]
-    return found[len(found) - 1 - scores[::-1].index(max(scores))]  # of equals, the last: trailing factors pair
+    return max(reversed(found), key=lambda leaves: _score(leaves, belong))  # of equals, the last: trailing factors pair
+
+
+def _score(leaves: Sequence[Leaf], belong: Belong) -> tuple[int, int]:
+    """How good a pairing is: few parts that are only equal as wholes, then many parts that belong together."""
+    paired = [leaf for leaf in leaves if not leaf.whole]
+    return len(paired) - len(leaves), sum(belong(leaf.student, leaf.teacher) for leaf in paired)
 
 
 def _spread(factors: Sequence[Axis], length: int) -> list[list[Axis]]:

@@ -21,9 +21,6 @@ _ADVICE = {
     "opaque": "Give the student the teacher's size here",
 }
 
-_NO_METHOD = ("whole", "kept")
-"""What stands in a report where no element method was asked."""
-
 
 class Chooser:
     """Chooses once for every joint group and flat run; a run of one is a joint group on its own.
@@ -57,33 +54,50 @@ class Chooser:
 
     def _choose(self, run: Run) -> None:
         small, large = _sizes(run)
-        places = self._joints.places(run[-1])
-        method = self._method(run, places)
-        if isinstance(method, str) and method in _NO_METHOD:
+        role, places = self._role(run), self._joints.places(run[-1])
+        key = self._elements.override_key(role, places)
+        name = self._settled(run, places, key)
+        if name:
             self._chosen[run] = range(large)
         else:
+            method = self._elements.method if key is None else self._elements.overrides[key]
             self._methods[run] = method
             self._chosen[run] = self._elements.choose(method, large, small, min(places))
-        name = method_name(method) + (", flat" if len(run) > 1 and run in self._methods else "")
-        self.choices.append(Choice(self._role(run), self._status(run), large, small, name, places))
+            name = method_name(method) + (", flat" if len(run) > 1 else "")
+        if name == "whole":  # also where only one model has the axis
+            small = large = max(small, large)
+        self.choices.append(Choice(role, self._status(run), large, small, name, places))
 
-    def _method(self, run: Run, places: Sequence[str]) -> Method:
-        """How to choose: an override, `whole` for equal sizes, `kept` for labels, else the general method."""
+    def _settled(self, run: Run, places: Sequence[str], key: str | None) -> str:
+        """`whole` or `kept` where there is nothing to choose, nothing where an element method has to."""
         small, large = _sizes(run)
-        pinned = self._pinned(run)
-        key = self._elements.override_key(self._role(run), places)
         if key is not None:
             self._used_overrides.add(key)
-        elif small == large:
+        if whole_at := next((joint.whole_at for joint in run if joint.whole_at), ""):
+            self._check_whole(run, whole_at, key)
             return "whole"
-        elif pinned is not None and pinned.pinned == "label":
+        if key is None and small == large:
+            return "whole"
+        pinned = self._pinned(run)
+        if key is None and pinned is not None and pinned.pinned == "label":
             self._own[run[0]] = f"label axis of size {small}, the teacher's has {large}"
             return "kept"
-        elif pinned is not None:
+        if key is None and pinned is not None:
             raise PlanError(_pinned_message(pinned, places, small, large))
         if small > large:
             raise PlanError(self._larger_message(run))
-        return self._elements.method if key is None else self._elements.overrides[key]
+        return ""
+
+    def _check_whole(self, run: Run, whole_at: str, key: str | None) -> None:
+        small, large = _sizes(run)
+        both = all(joint.student and joint.teacher for joint in run)
+        if key is not None or (both and small != large):
+            name = whole_at.rpartition(":")[0]
+            raise PlanError(
+                f"{shorten(self._joints.places(run[-1]))}: size {small} in the student, {large} in the teacher, and "
+                f"all elements are needed at {whole_at}, which the two models build differently. Build it the same "
+                f"way, or pass keep=[{name!r}]."
+            )
 
     def _elements_at(self, run: Run, place: str) -> Sequence[int]:
         """The elements that one dim takes: the group's, unless every dim draws its own."""

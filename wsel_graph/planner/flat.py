@@ -66,7 +66,8 @@ def flat_runs(joints: Joints, found: Mapping[Joint, set[Run]]) -> set[Run]:
 
 
 def _movable(joints: Joints, run: Run) -> bool:
-    return all(group.pinned is None for joint in run for group in joints.groups(joint))
+    free = all(group.pinned is None for joint in run for group in joints.groups(joint))
+    return free and not any(joint.whole_at for joint in run)
 
 
 def flat_positions(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from wsel_graph.axes import Atom, Axis, atoms
+from wsel_graph.axes import UNIT, Atom, Axis, atoms
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
 from wsel_graph.errors import PlanError
@@ -24,6 +24,7 @@ class Joint:
     student: list[Atom] = field(default_factory=list)
     teacher: list[Atom] = field(default_factory=list)
     places: list[str] = field(default_factory=list)  # student dims that were aligned, "name:dim"
+    whole_at: str = ""  # the place that needs all elements, because the two models build it differently
 
     @property
     def student_size(self) -> int:
@@ -115,18 +116,14 @@ class Joints:
         try:
             leaves = tuple(align(ours, theirs, self._belong))
         except Misaligned as fault:
-            if not self._whole(ours, theirs):
-                raise PlanError(self.misaligned_message(pair, dim, fault)) from None
-            leaves = ()
+            raise PlanError(self.misaligned_message(pair, dim, fault)) from None
         paired = PairedDim(pair, dim, ours, theirs, leaves)
         for leaf in leaves:
-            self._relate(leaf, paired.place)
+            if leaf.whole:
+                self._take_whole(leaf, paired.place)
+            else:
+                self._relate(leaf, paired.place)
         self.dims.setdefault(pair.student, []).append(paired)
-
-    def _whole(self, student: Axis, teacher: Axis) -> bool:
-        """Whether two axes that are built differently are taken whole anyway: equal sizes, every atom pinned."""
-        found = (*atoms(student), *atoms(teacher))
-        return student.size == teacher.size and all(self._groups[atom].pinned for atom in found)
 
     def _belong(self, student: Axis, teacher: Axis) -> bool:
         """Whether two parts are known to belong together: related before, or not related yet and of one role."""
@@ -139,13 +136,20 @@ class Joints:
             return ours is theirs
         return self._groups[student].role == self._groups[teacher].role
 
-    def _relate(self, leaf: Leaf, place: str) -> None:
+    def _take_whole(self, leaf: Leaf, place: str) -> None:
+        alone = [Leaf(atom, UNIT) for atom in atoms(leaf.student)] + [Leaf(UNIT, atom) for atom in atoms(leaf.teacher)]
+        for each in alone:
+            joint = self._relate(each, place)
+            joint.whole_at = joint.whole_at or place
+
+    def _relate(self, leaf: Leaf, place: str) -> Joint:
         joint = self._joint(leaf)
         joint.places.append(place)
         for axis, side in ((leaf.student, joint.student), (leaf.teacher, joint.teacher)):
             if isinstance(axis, Atom) and axis not in self._of:
                 side.append(axis)
                 self._of[axis] = joint
+        return joint
 
     def _joint(self, leaf: Leaf) -> Joint:
         ours, theirs = self.of(leaf.student), self.of(leaf.teacher)
@@ -153,6 +157,7 @@ class Joints:
             ours.student += theirs.student
             ours.teacher += theirs.teacher
             ours.places += theirs.places
+            ours.whole_at = ours.whole_at or theirs.whole_at
             self._of |= dict.fromkeys((*theirs.student, *theirs.teacher), ours)
         return ours or theirs or Joint()
 
