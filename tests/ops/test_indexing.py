@@ -323,6 +323,11 @@ def test_the_last_of_two_writes_stays():
             id="apart",
         ),
         pytest.param(
+            case(aten.index.Tensor, floats(2, 3), [torch.tensor([True, False])]),
+            "A b, A -> 1 b",
+            id="one row by a mask",
+        ),
+        pytest.param(
             case(aten.index_put_.default, floats(2, 3), [masks(2, 3)], floats()),
             "a b, a b, () -> a b",
             id="number where a mask is true",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -53,9 +53,15 @@ def info(tensor: torch.Tensor) -> TensorInfo:
 
 
 class Recorder:
-    """Builds one `torch.fx.Graph` while a module runs under `recording()`."""
+    """Builds one `torch.fx.Graph` while a module runs under `recording()`.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        device: The caller's device, recorded where the copy that runs says meta.
+        originals: Names of the caller's own tensors by storage; none of them may take part, since a copy runs.
+    """
+
+    def __init__(self, device: torch.device, originals: Mapping[object, str]) -> None:
+        self._originals = originals
         self.graph = fx.Graph()
         self.constants: dict[str, torch.Tensor] = {}
         self.module_stack: list[str] = []
@@ -106,6 +112,11 @@ class Recorder:
             raise CaptureError(
                 f"a {list(tensor.shape)} tensor of unknown origin reached {self.last_op}: something made it "
                 "outside PyTorch's dispatcher"
+            )
+        if (name := self._originals.get(geometry(tensor)[0])) is not None:
+            raise CaptureError(
+                f"{self.last_op} uses {name} of the model itself, not of the copy that runs: forward reaches it through a "
+                "closure or a global. Reach it through self."
             )
         name = f"_constant{len(self.constants)}"
         self.constants[name] = tensor

@@ -157,7 +157,8 @@ def _meta_converter(states: tuple[State, ...]) -> Convert:
 def _attempt(rung: str, model: nn.Module, states: tuple[State, ...], inputs: Inputs) -> Captured:
     convert: Convert = _meta_converter(states) if rung == "meta" else torch.clone
     duplicate = evaluation_copy(model, convert)
-    recorder = Recorder(states[0].tensor.device)
+    originals = {geometry(state.tensor)[0]: state.name for state in states}
+    recorder = Recorder(states[0].tensor.device, originals)
     inputs = inputs.map(lambda tensor: tensor.detach().clone())
     _introduce(recorder, duplicate, states, inputs)
     output = _run(recorder, duplicate, inputs)

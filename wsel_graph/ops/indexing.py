@@ -59,16 +59,19 @@ def index(call: Call) -> Outputs:
     x, indices = call["self"], call["indices"]
     before, after = _untouched(x, indices)
     count = call.shape[-1 - len(after)] if len(call.shape) > len(after) else 1
-    return (*before, *_places(call, x, indices, count), *after)
+    return (*before, *_places(call, x, indices, count, ordered=True), *after)
 
 
 @propagates(aten.index_put, aten._index_put_impl, aten._unsafe_index_put)
 def index_put(call: Call) -> Outputs:
-    """`self[indices] = values`. Of two writes to one place the last one stays: the order of places matters."""
+    """`self[indices] = values`. Of two writes to one place the last one stays: the order of places matters.
+
+    Where one value goes to all places that a mask chooses, it does not.
+    """
     x, indices, values = call["self"], call["indices"], call["values"]
     before, after = _untouched(x, indices)
     count = values.shape[-1 - len(after)] if values.dim > len(after) else 1
-    places = _places(call, x, indices, count)
+    places = _places(call, x, indices, count, ordered=count > 1 or sum(item is not None for item in indices) > 1)
     for axis in places:
         call.pin(axis, "opaque")
     call.broadcast((*before, *places, *after), values.axes)
@@ -100,13 +103,12 @@ def _rank(item: Value | None) -> int:
     return item.dim if item is not None and item.mask else 1
 
 
-def _places(call: Call, x: Value, indices: Sequence[Value | None], count: int) -> Axes:
+def _places(call: Call, x: Value, indices: Sequence[Value | None], count: int, *, ordered: bool) -> Axes:
     """The dims that the indices make together; a mask makes one of `count` places.
 
-    Which places a mask chooses is the same for any order of its elements that `x` shares. In which order it names
-    them matters where something runs along them: several values, or another index.
+    Which places a mask chooses is the same for any order of its elements that `x` shares; in which order it names
+    them is not.
     """
-    ordered = count > 1 or sum(item is not None for item in indices) > 1
     made: list[Axes] = []
     dim = 0
     for item in indices:
@@ -237,10 +239,10 @@ def one_hot(call: Call) -> Outputs:
 @propagates(aten.bucketize, aten.searchsorted)
 def search(call: Call) -> Outputs:
     """Places in a sorted last axis, in one of many sequences or in the only one."""
-    wanted, (sequence, *order) = call["self"], (v for v in call.tensors if v is not call["self"])
-    for value in (sequence, *order):
-        call.pin(value.axes[-1], "opaque")
-        call.broadcast(sequence.axes[:-1], value.axes[:-1])
+    wanted, sequence, order = call["self"], call.get("sorted_sequence", call.get("boundaries")), call.get("sorter")
+    call.pin(sequence.axes[-1], "opaque")
+    if order is not None:
+        call.broadcast(sequence.axes, order.axes)
     if not isinstance(wanted, Value):
         return ()
     if sequence.dim > 1:
