@@ -218,6 +218,10 @@ def concatenated_branches(x: torch.Tensor, left: torch.Tensor, right: torch.Tens
     return torch.nn.functional.channel_shuffle(branches, 2)
 
 
+def pooled_over_one_dim(x: torch.Tensor) -> Any:
+    return torch.nn.functional.avg_pool2d(x, (2, 1), stride=(2, 1))
+
+
 @pytest.mark.parametrize(
     ("function", "shapes", "expected"),
     [
@@ -228,6 +232,7 @@ def concatenated_branches(x: torch.Tensor, left: torch.Tensor, right: torch.Tens
             "a b c d, e b 1 1, e b 1 1 -> a (e 2) c d",
             id="shuffled branches",
         ),
+        pytest.param(pooled_over_one_dim, [(2, 1, 6, 5)], "a 1 B c -> a 1 D c", id="a kernel of 1 touches nothing"),
     ],
 )
 def test_chains(function, shapes, expected):

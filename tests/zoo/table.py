@@ -92,7 +92,15 @@ _CHANNEL_CONVOLUTION = (
     "its blocks matters: they are pinned"
 )
 
-REASONS: dict[str, str] = dict.fromkeys(
+REASONS: dict[str, str] = {
+    "transformers/fnet": "a Fourier transform runs over the residual stream: the order of its channels matters",
+    "transformers/llava": "masked_scatter writes image features into the token stream in running order: the stream is "
+    "pinned, because the values of the mask decide what is coupled",
+    "transformers/wavlm": "4 convolution groups and 6 heads (our small configuration) cut the residual stream in two "
+    "ways that have no common refinement: it is pinned",
+    "transformers/squeezebert": "convolution groups and heads (our small configuration) cut queries, keys and values in "
+    "two ways that have no common refinement: they are pinned",
+} | dict.fromkeys(
     (
         "timm/eca_nfnet_l0",
         "timm/nf_ecaresnet26",

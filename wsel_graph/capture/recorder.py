@@ -115,8 +115,8 @@ class Recorder:
             )
         if (name := self._originals.get(geometry(tensor)[0])) is not None:
             raise CaptureError(
-                f"{self.last_op} uses {name} of the model itself, not of the copy that runs: forward reaches it through "
-                "a closure or a global. Reach it through self."
+                f"{self.last_op} uses {name} of the model itself, not of the copy that runs: forward reaches it "
+                "through a closure or a global. Reach it through self."
             )
         name = f"_constant{len(self.constants)}"
         self.constants[name] = tensor

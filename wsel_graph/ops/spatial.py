@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 
 from wsel_graph.ops.call import Call, Outputs, Value, product
@@ -37,15 +39,29 @@ _COUNT = {qualified_name(op): count for count, ops in SPATIAL.items() for op in 
 @propagates(*(op for ops in SPATIAL.values() for op in ops))
 def spatial(call: Call) -> Outputs:
     """Pooling, resampling and padding along the last dims."""
-    return keep_leading(call, call.tensors[0], _COUNT[str(call.op._schema.name)])
+    x, count = call.tensors[0], _COUNT[str(call.op._schema.name)]
+    return keep_leading(call, x, count, _untouched(call, x, count))
 
 
-def keep_leading(call: Call, x: Value, count: int) -> Outputs:
-    """The last `count` dims are spatial: pinned before and after."""
-    leading = x.dim - count
-    for axis in x.axes[leading:]:
-        call.pin(axis, "position")
-    return [(*x.axes[:leading], *call.pinned_axes(shape[leading:], "position")) for shape in call.shapes]
+def _untouched(call: Call, x: Value, count: int) -> set[int]:
+    """Spatial dims along which a pooling takes every position by itself."""
+    kernel = call.get("kernel_size")
+    if not kernel or (len(call.shapes) > 1 and call.used(1)):  # indices count positions in all dims
+        return set()
+    sizes = kernel * count if len(kernel) == 1 else kernel
+    dims = range(x.dim - count, x.dim)
+    return {dim for dim, size in zip(dims, sizes, strict=True) if size == 1 and call.shape[dim] == x.shape[dim]}
+
+
+def keep_leading(call: Call, x: Value, count: int, untouched: Collection[int] = ()) -> Outputs:
+    """The last `count` dims are spatial: pinned before and after, unless nothing happens along them."""
+    spatial_dims = [dim for dim in range(x.dim - count, x.dim) if dim not in untouched]
+    for dim in spatial_dims:
+        call.pin(x.axes[dim], "position")
+    return [
+        tuple(call.pinned(shape[dim], "position") if dim in spatial_dims else axis for dim, axis in enumerate(x.axes))
+        for shape in call.shapes
+    ]
 
 
 @propagates(aten.max_unpool2d, aten.max_unpool3d)
