@@ -98,8 +98,8 @@ REASONS: dict[str, str] = {
     "pinned, because the values of the mask decide what is coupled",
     "transformers/wavlm": "4 convolution groups and 6 heads (our small configuration) cut the residual stream in two "
     "ways that have no common refinement: it is pinned",
-    "transformers/squeezebert": "convolution groups and heads (our small configuration) cut queries, keys and values in "
-    "two ways that have no common refinement: they are pinned",
+    "transformers/squeezebert": "convolution groups and heads (our small configuration) cut queries, keys and values "
+    "in two ways that have no common refinement: they are pinned",
 } | dict.fromkeys(
     (
         "timm/eca_nfnet_l0",
