@@ -1,9 +1,12 @@
 """Time `wsel_graph.trace`, against torch-pruning on timm models and against depth on a plain transformer.
 
-    python -m tests.benchmarks.trace_speed [--repeats 9] [--blocks 10 100 300 1000] [--part models|depth]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.trace_speed [--repeats 9] [--part models|depth]
+        [--models NAME ...] [--blocks 10 100 300 1000]
 
-Both sides of the first table run in this process, in turns, so a noisy machine disturbs them alike. What is timed is
-everything the caller waits for: `trace` gives the coupled groups, `build_dependency` the dependency graph.
+Everything runs in this process, in turns, so a noisy machine disturbs both sides alike. `trace` gives the graph and the
+coupled groups; `build_dependency` the dependency graph, whose groups take a second step. It runs the model for real, so
+its time is mostly that of a forward pass. With one CPU thread seconds are CPU seconds, which other processes disturb
+least; with more they are wall-clock seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ import gc
 import platform
 import statistics
 import time
+import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +33,6 @@ MODELS = (
     "vit_small_patch16_224", "convnext_tiny", "swin_tiny_patch4_window7_224", "resnet50", "mixer_b16_224",
     "efficientnet_b0",
 )  # fmt: skip
-
-"""Largest accepted share of torch-pruning's time."""
 
 TARGET_GROWTH = 1.1
 """Largest accepted growth of the time per block between any depth and a deeper one."""
@@ -67,12 +70,17 @@ class Transformer(nn.Module):
         return self.head(self.norm(self.blocks(self.stem(x))).mean(1))
 
 
+def clock() -> float:
+    """CPU seconds when there is one CPU thread, else wall-clock seconds."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
 def seconds(action: Callable[[], object]) -> float:
-    """Wall time of one call; garbage of earlier calls is collected before."""
+    """Time of one call; garbage of earlier calls is collected before."""
     gc.collect()
-    start = time.perf_counter()
+    start = clock()
     action()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def in_turns(actions: list[Callable[[], object]], repeats: int) -> list[list[float]]:
@@ -81,18 +89,18 @@ def in_turns(actions: list[Callable[[], object]], repeats: int) -> list[list[flo
     return [list(times) for times in zip(*rounds[1:], strict=True)]
 
 
-def compare_models(repeats: int) -> None:
+def compare_models(names: list[str], repeats: int) -> None:
     """Print one row per model: medians, the ratio to each of the two, and what a bare meta forward pass costs."""
     install()
     import timm
     import torch_pruning
 
-    print(f"torch {torch.__version__}, timm {timm.__version__}, torch-pruning {torch_pruning.__version__}")
+    warnings.filterwarnings("ignore", module="torch_pruning")
     print(f"batch 1, 224 x 224, median of {repeats} interleaved runs\n")
     print("| model | trace, s | dependency graph, s | ratio | graph and groups, s | ratio | bare meta forward, s |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    for name in MODELS:
+    for name in names:
         model = timm.create_model(name).eval()
 
         def ours(model: nn.Module = model) -> object:
@@ -141,11 +149,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--blocks", type=int, nargs="*", default=[10, 100, 300, 1000])
+    parser.add_argument("--models", nargs="*", default=list(MODELS), help="timm models of the first table")
     parser.add_argument("--part", choices=("models", "depth"), help="only one of the tables")
     options = parser.parse_args()
-    print(f"{datetime.date.today()}, Python {platform.python_version()}, {torch.get_num_threads()} CPU threads")
+    threads = torch.get_num_threads()
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "timm", "torch-pruning"))
+    unit = "CPU seconds" if threads == 1 else "wall-clock seconds"
+    print(f"{datetime.date.today()}, Python {platform.python_version()}, {packages}, {threads} CPU thread(s), {unit}")
     if options.part != "depth":
-        compare_models(options.repeats)
+        compare_models(options.models, options.repeats)
     if options.part != "models":
         scale_depth(options.blocks, max(5, options.repeats // 2))
 

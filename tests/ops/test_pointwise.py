@@ -75,6 +75,7 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     "aten::real": broadcast(aten.real.default, complexes),
     "aten::imag": broadcast(aten.imag.default, complexes),
     "aten::true_divide": broadcast(aten.true_divide.Tensor, floats, positive),
+    "aten::floor_divide": broadcast(aten.floor_divide.default, floats, positive),
     "aten::__and__": broadcast(aten.__and__.Tensor, masks, masks),
     "aten::__or__": broadcast(aten.__or__.Tensor, masks, masks),
     "aten::__iand__": broadcast(aten.__iand__.Tensor, masks, masks, in_place=True),

@@ -27,6 +27,8 @@ def scaled_dot_product_attention(call: Call) -> Outputs:
     if call.get("is_causal", False):
         for axis in (query.axes[-2], key.axes[-2]):
             call.pin(axis, "position")
+    if call.get("dropout_p"):  # a random mask over heads, queries and keys, whatever the mode
+        call.anchor(*batch, query.axes[-2], key.axes[-2])
     mask = call.get("attn_mask", call.get("attn_bias"))
     if isinstance(mask, Value):
         call.broadcast((*batch, query.axes[-2], key.axes[-2]), mask.axes)

@@ -107,6 +107,11 @@ class Call:
         """A new axis whose positions carry fixed values."""
         return self.solver.fresh(size, anchored="fixed values")
 
+    def anchor(self, *axes: Axis) -> None:
+        """Values that differ from element to element (a random mask, say) meet the axes."""
+        for axis in axes:
+            self.solver.anchor(axis, "fixed values")
+
     def split(self, axis: Axis, tail: int) -> tuple[Axis, Axis]:
         """Read the axis as `(head tail)`."""
         return self.solver.split(axis, tail)

@@ -14,9 +14,9 @@ aten = torch.ops.aten
 
 # Elementwise operators that lack `torch.Tag.pointwise`.
 UNTAGGED = (
-    aten.hardswish, aten.hardsigmoid, aten.hardtanh, aten.celu, aten.rrelu_with_noise, aten._prelu_kernel,
+    aten.hardswish, aten.hardsigmoid, aten.hardtanh, aten.celu, aten._prelu_kernel,
     aten.log_sigmoid_forward, aten.masked_fill, aten.where, aten.isclose, aten.polar, aten.complex, aten.real,
-    aten.imag, aten.true_divide, aten.__and__, aten.__or__, aten.__iand__, aten.__ior__, aten.dropout,
+    aten.imag, aten.true_divide, aten.floor_divide, aten.__and__, aten.__or__, aten.__iand__, aten.__ior__, aten.dropout,
     aten.native_dropout, aten.alpha_dropout, aten.feature_dropout,
 )  # fmt: skip
 
@@ -39,6 +39,15 @@ def pointwise(call: Call) -> Outputs:
     axes = broadcast_all(call)
     sizes = tuple(axis.size for axis in axes)
     return [axes if shape == sizes else call.pinned_axes(shape) for shape in call.shapes]
+
+
+@propagates(aten.rrelu_with_noise)
+def random_slope(call: Call) -> Outputs:
+    """In training mode every element draws a slope of its own."""
+    axes = broadcast_all(call)
+    if call["training"]:
+        call.anchor(*axes)
+    return axes
 
 
 @propagates(aten.to, aten.type_as)
