@@ -16,8 +16,8 @@ aten = torch.ops.aten
 UNTAGGED = (
     aten.hardswish, aten.hardsigmoid, aten.hardtanh, aten.celu, aten._prelu_kernel,
     aten.log_sigmoid_forward, aten.masked_fill, aten.where, aten.isclose, aten.polar, aten.complex, aten.real,
-    aten.imag, aten.true_divide, aten.floor_divide, aten.__and__, aten.__or__, aten.__iand__, aten.__ior__, aten.dropout,
-    aten.native_dropout, aten.alpha_dropout, aten.feature_dropout,
+    aten.imag, aten.true_divide, aten.floor_divide, aten.__and__, aten.__or__, aten.__iand__, aten.__ior__,
+    aten.dropout, aten.native_dropout, aten.alpha_dropout, aten.feature_dropout,
 )  # fmt: skip
 
 # Copies and conversions: every element stays in its place. `copy_` and `fill_` broadcast what they write.
