@@ -1,9 +1,9 @@
 """Composite functions that are recorded as one operator.
 
-Below autograd, PyTorch takes composite functions apart before a dispatch mode sees them. Five kinds are
+Below autograd, PyTorch takes composite functions apart before a dispatch mode sees them. Four kinds are
 worth keeping whole: matrix products (the expand/view/bmm/view detour hides their batch axes), `einsum`
-(its equation already names the axes), scaled dot product attention, batch norm in evaluation mode (a dozen
-slow steps on the meta device), and recurrent networks (unrolled, one of them is tens of thousands of operators).
+(its equation already names the axes), scaled dot product attention, and recurrent networks (unrolled, one
+of them is tens of thousands of operators).
 """
 
 from __future__ import annotations
@@ -45,11 +45,6 @@ def _einsum(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Whole | None:
     return aten.einsum.default, (equation, list(operands)), {}
 
 
-def _batch_norm(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Whole | None:
-    training = args[5] if len(args) == 9 else True
-    return None if training else (aten.batch_norm.default, args, kwargs)
-
-
 def _recurrent(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Whole | None:
     if isinstance(args[1], torch.Tensor) and isinstance(args[2], (torch.Tensor, list, tuple)) and len(args) == 9:
         if isinstance(args[3], (list, tuple)):
@@ -67,7 +62,6 @@ LOWER: dict[Any, Lower] = {
     torch.Tensor.__matmul__: _plain(aten.matmul.default),
     torch.Tensor.__rmatmul__: _swapped_matmul,
     torch.einsum: _einsum,
-    torch.batch_norm: _batch_norm,
     F.scaled_dot_product_attention: _attention,
     torch.lstm: functools.partial(_recurrent, aten.lstm.input),
     torch.gru: functools.partial(_recurrent, aten.gru.input),
@@ -89,10 +83,6 @@ def shortcut(lowered: Whole) -> Any:
     return maker(args) if maker is not None else None
 
 
-def _normalized(args: tuple[Any, ...]) -> Any:
-    return torch.empty_like(args[0]) if args[0].is_meta else None
-
-
 def _recurrent_result(args: tuple[Any, ...]) -> Any:
     """PyTorch has no meta kernel for recurrent networks: it would unroll them step by step."""
     x, hidden, weights, bidirectional = args[0], args[1], args[2], args[7]
@@ -105,7 +95,6 @@ def _recurrent_result(args: tuple[Any, ...]) -> Any:
 
 
 _FROM_SHAPES: dict[Any, Callable[[tuple[Any, ...]], Any]] = {
-    aten.batch_norm.default: _normalized,
     aten.lstm.input: _recurrent_result,
     aten.gru.input: _recurrent_result,
     aten.rnn_tanh.input: _recurrent_result,
