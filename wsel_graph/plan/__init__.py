@@ -6,5 +6,6 @@ from wsel_graph.plan.model import Indices as Indices
 from wsel_graph.plan.model import Kept as Kept
 from wsel_graph.plan.model import LayerMap as LayerMap
 from wsel_graph.plan.model import Plan as Plan
+from wsel_graph.plan.model import View as View
 from wsel_graph.plan.model import compact as compact
 from wsel_graph.plan.model import describe_indices as describe_indices

@@ -35,15 +35,33 @@ def compact(indices: Sequence[int]) -> Indices:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """How a selected block is laid out anew: reshaped, permuted, and reshaped to where it goes."""
+
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
-    """One student tensor filled from one teacher tensor: `student = teacher[indices[0], :][:, indices[1]]...`."""
+    """Teacher elements for one student tensor, or for a region of it.
+
+    The block `teacher[indices[0], :][:, indices[1]]...` goes to the student's `region`.
+    """
 
     student: str
     teacher: str
     student_shape: tuple[int, ...]
     teacher_shape: tuple[int, ...]
-    indices: tuple[Indices, ...]  # one per dim
+    indices: tuple[Indices, ...]  # one per teacher dim
     parameter: bool  # False for a buffer
+    region: tuple[Indices, ...] | None = None  # one per student dim; None for all of it
+    view: View | None = None  # None where dims correspond one to one
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of the region that is filled."""
+        return self.student_shape if self.region is None else tuple(map(len, self.region))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +103,7 @@ class Plan:
     kept: tuple[Kept, ...]
     choices: tuple[Choice, ...]
     layers: tuple[LayerMap, ...]
+    notes: tuple[str, ...] = ()  # what the user should know besides
 
     def explain(self, name: str) -> str:
         """Where the values of one student tensor come from, in words.
@@ -92,9 +111,8 @@ class Plan:
         Raises:
             UnknownNameError: If the plan does not know the tensor.
         """
-        for copy in self.copies:
-            if copy.student == name:
-                return _explain_copy(copy, self.choices)
+        if own := [_explain_copy(copy, self.choices) for copy in self.copies if copy.student == name]:
+            return "\n".join(own)
         for kept in self.kept:
             if kept.student == name:
                 return f"{name} {list(kept.shape)} keeps the student's own values: {kept.reason}"
@@ -103,12 +121,19 @@ class Plan:
 
 def _explain_copy(copy: Copy, choices: tuple[Choice, ...]) -> str:
     lines = [f"{copy.student} {list(copy.student_shape)} <- {copy.teacher} {list(copy.teacher_shape)}"]
+    if copy.region is not None:
+        lines.append("  fills " + ", ".join(describe_indices(indices) for indices in copy.region))
     for dim, indices in enumerate(copy.indices):
-        place = f"{copy.student}:{dim}"
+        place = f"{copy.student}:{_student_dim(copy, dim)}"
         groups = [f"{c.role} {c.teacher_size} -> {c.student_size} {c.method}" for c in choices if place in c.members]
         what = "; ".join(groups) or "fixed"
         lines.append(f"  dim {dim}: {describe_indices(indices)} of {copy.teacher_shape[dim]} ({what})")
     return "\n".join(lines)
+
+
+def _student_dim(copy: Copy, dim: int) -> int:
+    """The student dim that a teacher dim goes to, where every dim stays whole."""
+    return copy.view.order.index(dim) if copy.view is not None and dim in copy.view.order else dim
 
 
 def describe_indices(indices: Indices) -> str:
