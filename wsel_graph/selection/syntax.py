@@ -1,0 +1,67 @@
+"""YAML syntax faults, said for people who write rule files.
+
+The parser's own words name its internals ("expected <block end>, but found '-'"). The faults that people make are
+few; each has an entry here that says what to write.
+"""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from wsel_graph.selection.source import Source, Span
+
+_KNOWN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    # (pattern over the parser's "context; problem", message, advice)
+    (r"character '\\t'", "a tab; YAML is indented by spaces", ("replace the tab by spaces",)),
+    (r"scanning an alias", "`*` begins an alias in YAML", ('quote the glob: "*head*"',)),
+    (r"scanning an anchor", "`&` begins an anchor in YAML", ("quote the text",)),
+    (r"character '@'", "a text cannot begin with '@' unless it is quoted", ("quote the text",)),
+    (r"character '`'", "a text cannot begin with a backquote unless it is quoted", ("quote the text",)),
+    (r"character '%'", "a text cannot begin with '%' unless it is quoted", ("quote the text",)),
+    (r"mapping values are not allowed", "a ':' where no key can stand",
+     ("indent the line like its neighbours, or quote a text that holds ': '",)),
+    (r"quoted scalar; found unexpected end", "this quote is never closed", ("add the closing quote",)),
+    (r"quoted scalar; found unexpected document", "this quote is never closed", ("add the closing quote",)),
+    (r"quoted scalar; (?:found unknown escape|expected escape)", "an unknown escape in double quotes",
+     ("use single quotes, in which a backslash is only a backslash",)),
+    (r"flow sequence; ", "this '[' is not closed, or a comma is missing in it", ("write: [a, b]",)),
+    (r"flow mapping; ", "this '{' is not closed, or a comma is missing in it", ("write: {key: value, key: value}",)),
+    (r"simple key; could not find expected ':'", "this line has no ':'",
+     ("write: key: value, and check that its indent is that of its neighbours",)),
+    (r"block (?:mapping|collection); ", "this line does not fit the lines above it",
+     ("give all keys of one mapping, and all dashes of one list, the same indent",)),
+    (r"block sequence entries are not allowed", "a '- ' where no list can stand",
+     ("put the '- ' on a line of its own below the key",)),
+    (r"block scalar", "a text over several lines", ("write the text on one line",)),
+    (r"scanning a tag|tag handle", "`!` begins a tag in YAML", ("quote the text",)),
+)  # fmt: skip
+
+_AT_CONTEXT = ("this quote", "this '['", "this '{'")
+"""Messages about where something began, not where the parser gave up."""
+
+
+def explain_syntax(source: Source, error: yaml.YAMLError) -> str:
+    """The fault as text, with the source line, a caret and advice."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return _character(source, error)
+    if not isinstance(error, yaml.MarkedYAMLError) or (error.problem_mark or error.context_mark) is None:
+        return f"{source.file}: not valid YAML: {error}"
+    said = f"{error.context or ''}; {error.problem or ''}"
+    for pattern, message, advice in _KNOWN:
+        if re.search(pattern, said):
+            began = message.startswith(_AT_CONTEXT) and error.context_mark is not None
+            return source.fault(_span(error.context_mark if began else error.problem_mark), message, *advice)
+    return source.fault(_span(error.problem_mark or error.context_mark), f"not valid YAML: {error.problem}")
+
+
+def _span(mark: yaml.Mark | None) -> Span:
+    return Span(mark.line + 1, mark.column + 1) if mark is not None else Span(1, 1)
+
+
+def _character(source: Source, error: yaml.reader.ReaderError) -> str:
+    before = Source.of("", source.text[: error.position]).lines
+    code = error.character if isinstance(error.character, int) else ord(error.character)
+    span = Span(len(before), len(before[-1]) + 1)
+    return source.fault(span, f"the character U+{code:04X} cannot stand in a rule file", "delete the character")
