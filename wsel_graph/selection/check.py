@@ -24,6 +24,9 @@ from wsel_graph.selection.kinds import (
 )
 from wsel_graph.selection.source import Source, Span
 
+MAX_FAULTS: Final = 20
+"""Faults after which a file is read no further."""
+
 BAD: Final = object()
 """Stands for a value that had a fault."""
 
@@ -32,13 +35,22 @@ _BOOLEANS = {word: word.lower() == "true" for word in ("true", "True", "TRUE", "
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
+class TooManyFaults(Exception):
+    """`MAX_FAULTS` were found; the rest of the file is not read."""
+
+
 class Checker:
-    """Reads values of one file; `faults` collects what is wrong, in file order."""
+    """Reads values of one file and collects what is wrong."""
 
     def __init__(self, source: Source, records: Mapping[str, Record]) -> None:
-        self.faults: list[str] = []
+        self._faults: list[tuple[Span, str]] = []
         self._source = source
         self._records = records
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong, in file order."""
+        return [text for span, text in sorted(self._faults, key=lambda fault: (fault[0].line, fault[0].column))]
 
     def read(self, kind: Kind, node: tree.Node, label: str) -> Any:
         """The value of a node, or `BAD` after noting why not.
@@ -47,9 +59,7 @@ class Checker:
             label: What the value is for, for messages: "`take`".
         """
         if _is_null(node):
-            return self._fault(
-                node, f"{label} has no value", f"write {_wanted(kind, self._records)}, or remove the key"
-            )
+            return self._fault(node, f"{label} has no value", f"remove the key, or {self._write(kind, label)}")
         match kind:
             case Ref():
                 return self._record(self._records[kind.name], node, label)
@@ -71,19 +81,26 @@ class Checker:
                 assert_never(kind)
 
     def _fault(self, at: tree.Node | Span, message: str, *advice: str) -> object:
-        self.faults.append(self._source.fault(at if isinstance(at, Span) else at.span, message, *advice))
+        span = at if isinstance(at, Span) else at.span
+        self._faults.append((span, self._source.fault(span, message, *advice)))
+        if len(self._faults) == MAX_FAULTS:
+            raise TooManyFaults
         return BAD
 
     def _wrong(self, kind: Kind, node: tree.Node, label: str) -> object:
         wanted = _wanted(kind, self._records)
-        return self._fault(node, f"{label} must be {wanted}, got {_describe(node)}", f"write: {self._example(kind)}")
+        return self._fault(node, f"{label} must be {wanted}, got {_describe(node)}", self._write(kind, label))
+
+    def _write(self, kind: Kind, label: str) -> str:
+        rules = isinstance(kind, Many) and isinstance(kind.item, Ref)  # these cannot stand on the line of the key
+        return f"write below {label}: {self._example(kind)}" if rules else f"write: {self._example(kind)}"
 
     def _example(self, kind: Kind) -> str:
         match kind:
             case Ref():
                 return self._records[kind.name].example
             case Words():
-                return ", ".join((*kind.words, kind.pattern_example) if kind.pattern else kind.words)
+                return ", ".join(kind.words) + (f", or {kind.pattern_example}" if kind.pattern else "")
             case Whole():
                 return str(kind.only if kind.only is not None else kind.minimum)
             case Flag():
@@ -95,7 +112,11 @@ class Checker:
 
     def _either(self, kind: Either, node: tree.Node, label: str) -> Any:
         option = next((item for item in kind.options if _fits(item, node)), None)
-        return self._wrong(kind, node, label) if option is None else self.read(option, node, label)
+        if option is None:
+            return self._wrong(kind, node, label)
+        if isinstance(option, Words):
+            return self._word(option, node, label, kind.example)
+        return self.read(option, node, label)
 
     def _many(self, kind: Many, node: tree.Node, label: str) -> Any:
         if not isinstance(node, tree.List):
@@ -110,7 +131,7 @@ class Checker:
                 )
             return self._wrong(kind, node, label)
         if not node.items:
-            return self._fault(node, f"{label} is an empty list", f"write {kind.example}, or remove the key")
+            return self._fault(node, f"{label} is an empty list", f"remove the key, or {self._write(kind, label)}")
         single = "a rule" if isinstance(kind.item, Ref) else "an item"
         values = tuple(self.read(kind.item, item, f"{single} of {label}") for item in node.items)
         if any(value is BAD for value in values):
@@ -125,14 +146,14 @@ class Checker:
             seen.add(value)
         return values
 
-    def _word(self, kind: Words, node: tree.Node, label: str) -> Any:
+    def _word(self, kind: Words, node: tree.Node, label: str, example: str = "") -> Any:
         if not isinstance(node, tree.Scalar):
             return self._wrong(kind, node, label)
         if node.text in kind.words or (kind.pattern and re.search(kind.pattern, node.text)):
             return node.text
         return self._fault(
             node, f"{_quoted(node.text)} is not {kind.what}{_nearest(node.text, kind.words)}",
-            f"write one of: {self._example(kind)}",
+            f"write one of: {example or self._example(kind)}",
         )  # fmt: skip
 
     def _text(self, kind: Text, node: tree.Node, label: str) -> Any:
@@ -161,7 +182,7 @@ class Checker:
         if kind.only is not None and number != kind.only:
             return self._fault(node, f"{label} must be {kind.only}, got {number}", f"write: {kind.only}")
         if number < kind.minimum:
-            return self._fault(node, f"{label} must be at least {kind.minimum}, got {number}", "count from zero")
+            return self._fault(node, f"{label} must be at least {kind.minimum}, got {number}", "write 0 or more")
         return number
 
     def _flag(self, node: tree.Node, label: str) -> Any:
@@ -172,18 +193,18 @@ class Checker:
     def _record(self, kind: Record, node: tree.Node, label: str) -> Any:
         if not isinstance(node, tree.Mapping):
             return self._wrong(kind, node, label)
-        before = len(self.faults)
+        before = len(self._faults)
         values = {key.text: self._value(kind, key, value) for key, value in node.pairs}
         if not node.pairs and kind.nonempty is not None:
             self._fault(node, f"{kind.title} with no keys", kind.nonempty)
         self._missing(kind, node, values)
-        if kind.one_of and len(self.faults) == before and len(values) != 1:
+        if kind.one_of and len(self._faults) == before and len(values) != 1:
             self._count(kind, node, values)
-        complaint = kind.check(values) if kind.check and len(self.faults) == before else None
+        complaint = kind.check(values) if kind.check and len(self._faults) == before else None
         if complaint is not None:
             at = next((value for key, value in node.pairs if key.text == complaint.key), node)
             self._fault(at, complaint.message, complaint.advice)
-        return kind.build(values, self._source.place(node.span)) if len(self.faults) == before else BAD
+        return kind.build(values, self._source.place(node.span)) if len(self._faults) == before else BAD
 
     def _value(self, kind: Record, key: tree.Scalar, node: tree.Node) -> Any:
         known = kind.keys.get(key.text)

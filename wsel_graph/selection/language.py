@@ -151,7 +151,7 @@ def _element_rule(values: Mapping[str, Any], place: Place) -> ElementRule:
 
 _SETTINGS: Final[Mapping[str, Key]] = {
     "take": Key(TAKE, "Which teacher elements."),
-    "seed": Key(Whole("a seed"), "Seed of `take: random`."),
+    "seed": Key(Whole("a whole number"), "Seed of `take: random`."),
     "unit": Key(
         Words("a unit", ("whole", "flat")),
         "whole: each factor of a merged axis by itself, so heads stay whole. flat: the merged axis as one run.",
@@ -172,7 +172,7 @@ ELEMENT_RULE: Final = Record(
     check=lambda values: (
         None
         if set(values) - {"where"}
-        else Complaint("an element rule that sets nothing", f"write one of: {', '.join(ELEMENT_SETTINGS)}")
+        else Complaint("an element rule that sets nothing", f"add one of: {', '.join(ELEMENT_SETTINGS)}")
     ),
     hints={
         "method": "write `take:`",
@@ -183,7 +183,7 @@ ELEMENT_RULE: Final = Record(
 FILE: Final = Record(
     "a rule file",
     {
-        "version": Key(Whole("the version of the language", only=1), "The version of this language.", required=True),
+        "version": Key(Whole("the number 1", only=1), "The version of this language.", required=True),
         "extends": Key(
             Many(
                 "the name or path of a rule file, or a list of them",
@@ -194,7 +194,7 @@ FILE: Final = Record(
             "Rule files whose rules come after this file's own; in a list, the last has the highest priority.",
         ),
         "unmatched": Key(
-            Words("what happens to unmatched tensors", ("error", "keep")),
+            Words("a choice for unmatched tensors", ("error", "keep")),
             "What happens to student tensors that nothing explains. Default error.",
         ),
         "layers": Key(Many("a list of layer rules", Ref("layer_rule"), "- take: first"), "Layer selection."),

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from collections.abc import Mapping as Values
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from wsel_graph.errors import SelectionRuleError
-from wsel_graph.selection.check import BAD, Checker
+from wsel_graph.selection.check import BAD, MAX_FAULTS, Checker, TooManyFaults
 from wsel_graph.selection.kinds import Written
 from wsel_graph.selection.language import FILE, RECORDS
 from wsel_graph.selection.model import ElementRule
 from wsel_graph.selection.model import RuleFile as RuleFile
+from wsel_graph.selection.reach import unreachable_rules
 from wsel_graph.selection.source import Source, Span, read_source
 from wsel_graph.selection.tokens import TokenMapFault, read_token_map
-from wsel_graph.selection.tree import parse
+from wsel_graph.selection.tree import List, Mapping, parse
 
 _HERE = Path(__file__).resolve().parent.parent
 FOLDERS = (_HERE / "rules", _HERE.parent / "rules")
@@ -31,8 +33,6 @@ FOLDERS = (_HERE / "rules", _HERE.parent / "rules")
 MAX_FILES = 64
 """Most files that one file may extend, directly and through others."""
 
-_SHOWN_FAULTS = 20
-
 
 @dataclass(frozen=True, slots=True)
 class _Read:
@@ -40,7 +40,7 @@ class _Read:
 
     path: Path
     source: Source
-    values: Mapping[str, Any]
+    values: Values[str, Any]
 
 
 def shipped_rules() -> dict[str, Path]:
@@ -100,7 +100,7 @@ def _extended(file: _Read, item: Written) -> Path:
     try:
         return _find(item.text, file.path.parent)
     except SelectionRuleError as error:
-        raise _refuse(file.source, item.span, str(error)) from None
+        raise _refuse(file.source, item.span, *str(error).split("\n  ")) from None
 
 
 def _refuse(source: Source, span: Span, message: str, *advice: str) -> SelectionRuleError:
@@ -112,10 +112,18 @@ def _read(path: Path) -> _Read:
     node = parse(source)
     if node is None:
         raise SelectionRuleError(f"{path}: the file is empty\n  write at least: version: 1")
+    if not isinstance(node, Mapping):
+        what = "a list" if isinstance(node, List) else "a text"
+        raise _refuse(
+            source, node.span, f"a rule file holds keys and values, this one holds {what}", "begin with: version: 1"
+        )
     checker = Checker(source, RECORDS)
-    values = checker.read(FILE, node, "a rule file")
-    if values is BAD:
-        raise SelectionRuleError(_all_faults(path, checker.faults))
+    try:
+        values = checker.read(FILE, node, "a rule file")
+    except TooManyFaults:
+        values = BAD
+    if faults := checker.faults if values is BAD else unreachable_rules(source, values):
+        raise SelectionRuleError(_all_faults(path, faults))
     rules = tuple(_with_tokens(rule, path, source) for rule in values.get("elements", ()))
     return _Read(path, source, {**values, "elements": rules})
 
@@ -123,8 +131,8 @@ def _read(path: Path) -> _Read:
 def _all_faults(path: Path, faults: list[str]) -> str:
     if len(faults) == 1:
         return faults[0]
-    more = [f"... and {len(faults) - _SHOWN_FAULTS} more"] if len(faults) > _SHOWN_FAULTS else []
-    return "\n".join([f"{path}: {len(faults)} faults", *faults[:_SHOWN_FAULTS], *more])
+    count = f"{len(faults)} faults" if len(faults) < MAX_FAULTS else f"the first {MAX_FAULTS} faults"
+    return "\n".join([f"{path}: {count}", *faults[:MAX_FAULTS]])
 
 
 def _with_tokens(rule: ElementRule, path: Path, source: Source) -> ElementRule:
@@ -136,7 +144,8 @@ def _with_tokens(rule: ElementRule, path: Path, source: Source) -> ElementRule:
     try:
         return replace(rule, take=read_token_map(file))
     except TokenMapFault as fault:
-        raise _refuse(source, written.span, f"the token map {file}: {fault}") from None
+        advice = 'the path starts at the folder of this file; the file holds {"0": 0, "1": 17} or [[0, 1], [0, 17]]'
+        raise _refuse(source, written.span, f"the token map {file}: {fault}", advice) from None
 
 
 def _find(source: str | Path, folder: Path | None = None) -> Path:
@@ -146,7 +155,8 @@ def _find(source: str | Path, folder: Path | None = None) -> Path:
         path = path if folder is None else folder / path
         if os.path.isfile(path):  # Path.is_file raises on names that are too long
             return path
-        raise SelectionRuleError(f"there is no rule file {path}")
+        start = "the current folder" if folder is None else "the folder of this file"
+        raise SelectionRuleError(f"there is no rule file {path}\n  a relative path starts at {start}")
     shipped = shipped_rules()
     if str(source) in shipped:
         return shipped[str(source)]

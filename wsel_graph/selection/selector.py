@@ -32,6 +32,7 @@ class Selector:
     module: tuple[str, ...] = ()
     stage: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
+    excluded: Selector | None = None  # `not:` in YAML
     feeds: Selector | None = None
     fed_by: Selector | None = None
 
@@ -46,14 +47,16 @@ class Selector:
             and _any_glob(self.stage, (subject.stage,))
             and _any_glob(self.inside, subject.inside)
             and _any_axes(self.axes, subject.axes)
+            and not (self.excluded is not None and self.excluded.matches(subject))
             and _any_neighbour(self.feeds, subject.feeds)
             and _any_neighbour(self.fed_by, subject.fed_by)
         )
 
     def __str__(self) -> str:
         """As in a rule file, on one line."""
-        given = ((item.name, getattr(self, item.name)) for item in fields(self))
-        return "{" + ", ".join(f"{name}: {_spell(value)}" for name, value in given if value not in ((), None)) + "}"
+        names = ((item.name, "not" if item.name == "excluded" else item.name) for item in fields(self))
+        given = ((word, getattr(self, name)) for name, word in names)
+        return "{" + ", ".join(f"{name}: {_spell(value)}" for name, value in given if value) + "}"
 
 
 def any_glob(globs: Iterable[str], names: Iterable[str]) -> bool:

@@ -69,41 +69,55 @@ _SUBJECT_KEYS: Final[Mapping[str, Key]] = {
     "inside": Key(globs("module paths", '"visual.*"'), "Globs over the path of the module that runs it."),
 }
 
-_STUDENT_NEIGHBOURS: Final = {
-    "feeds": Key(Ref("student_selector"), "A component that reads its result directly matches this selector."),
-    "fed_by": Key(Ref("student_selector"), "A component whose result it reads directly matches this selector."),
-}
-_TEACHER_NEIGHBOURS: Final = {
-    "feeds": Key(Ref("teacher_selector"), "A component that reads its result directly matches this selector."),
-    "fed_by": Key(Ref("teacher_selector"), "A component whose result it reads directly matches this selector."),
-}
+
+def _nested(selector: str, *, neighbours: bool = True) -> dict[str, Key]:
+    """The keys that hold a selector; `selector` is a name that `Ref` knows."""
+    keys = {"not": Key(Ref(selector), "This selector does not match.")}
+    if neighbours:
+        keys["feeds"] = Key(Ref(selector), "A component that reads its result directly matches this selector.")
+        keys["fed_by"] = Key(Ref(selector), "A component whose result it reads directly matches this selector.")
+    return keys
 
 
-def _without(*names: str) -> dict[str, Key]:
-    return {name: key for name, key in _SUBJECT_KEYS.items() if name not in names}
+def _without(name: str) -> dict[str, Key]:
+    return {key: value for key, value in _SUBJECT_KEYS.items() if key != name}
 
 
 def _selector(values: Mapping[str, Any], place: Place) -> Selector:
-    return Selector(**values)
+    return Selector(**{"excluded" if key == "not" else key: value for key, value in values.items()})
 
 
-_COMMON_HINTS: Final = {"name": "write `student:` or `teacher:`", "names": "write `student:` or `teacher:`",
-                        "class": "write `module:`", "layer": "write `stage:`", "path": "write `inside:`"}  # fmt: skip
-_EVERYTHING: Final = 'to select everything write: student: "*"'
+_HINTS: Final = {
+    "name": "write `student:` or `teacher:`",
+    "names": "write `student:` or `teacher:`",
+    "class": "write `module:`",
+    "layer": "write `stage:`",
+    "path": "write `inside:`",
+    "except": "write `not:`",
+}
+_NO_NEIGHBOURS: Final = "a coupled group has no neighbours; `feeds:` and `fed_by:` work below `components:` only"
 
 STUDENT_SELECTOR: Final = Record(
-    "a selector of student components", {**_without("teacher"), **_STUDENT_NEIGHBOURS}, "{operator: linear}",
-    _selector, nonempty=_EVERYTHING,
-    hints={**_COMMON_HINTS, "teacher": "this rule is about student components; only `ignore` is about the teacher's"},
-)  # fmt: skip
+    "a selector of student components",
+    {**_without("teacher"), **_nested("student_selector")},
+    "{operator: linear}",
+    _selector,
+    nonempty='to select everything write: student: "*"',
+    hints={**_HINTS, "teacher": "this rule is about student components; only `ignore` is about the teacher's"},
+)
 TEACHER_SELECTOR: Final = Record(
-    "a selector of teacher components", {**_without("student"), **_TEACHER_NEIGHBOURS}, '{teacher: "aux.*"}',
-    _selector, nonempty='to select everything write: teacher: "*"',
-    hints={**_COMMON_HINTS, "student": "`ignore` is about teacher components; write `teacher:`"},
-)  # fmt: skip
+    "a selector of teacher components",
+    {**_without("student"), **_nested("teacher_selector")},
+    '{teacher: "aux.*"}',
+    _selector,
+    nonempty='to select everything write: teacher: "*"',
+    hints={**_HINTS, "student": "`ignore` is about teacher components; write `teacher:`"},
+)
 GROUP_SELECTOR: Final = Record(
-    "a selector of coupled groups", _SUBJECT_KEYS, "{role: heads}", _selector,
+    "a selector of coupled groups",
+    {**_SUBJECT_KEYS, **_nested("group_selector", neighbours=False)},
+    "{role: heads}",
+    _selector,
     nonempty="to select every group remove `where:`",
-    hints={**_COMMON_HINTS, "feeds": "a coupled group has no neighbours; `feeds` works in `components:` only",
-           "fed_by": "a coupled group has no neighbours; `fed_by` works in `components:` only"},
-)  # fmt: skip
+    hints={**_HINTS, "feeds": _NO_NEIGHBOURS, "fed_by": _NO_NEIGHBOURS},
+)

@@ -26,19 +26,22 @@ _KNOWN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (r"quoted scalar; found unexpected document", "this quote is never closed", ("add the closing quote",)),
     (r"quoted scalar; (?:found unknown escape|expected escape)", "an unknown escape in double quotes",
      ("use single quotes, in which a backslash is only a backslash",)),
+    (r"node; expected the node content, but found '<stream end>'", "the file ends inside '[' or '{'",
+     ("add the closing ']' or '}'",)),
+    (r"node; expected the node content", "no value where one is needed", ("write a value, or remove a comma",)),
     (r"flow sequence; ", "this '[' is not closed, or a comma is missing in it", ("write: [a, b]",)),
     (r"flow mapping; ", "this '{' is not closed, or a comma is missing in it", ("write: {key: value, key: value}",)),
     (r"simple key; could not find expected ':'", "this line has no ':'",
      ("write: key: value, and check that its indent is that of its neighbours",)),
     (r"block (?:mapping|collection); ", "this line does not fit the lines above it",
      ("give all keys of one mapping, and all dashes of one list, the same indent",)),
-    (r"block sequence entries are not allowed", "a '- ' where no list can stand",
+    (r"sequence entries are not allowed", "a '- ' where no list can stand",
      ("put the '- ' on a line of its own below the key",)),
     (r"block scalar", "a text over several lines", ("write the text on one line",)),
     (r"scanning a tag|tag handle", "`!` begins a tag in YAML", ("quote the text",)),
 )  # fmt: skip
 
-_AT_CONTEXT = ("this quote", "this '['", "this '{'")
+_AT_CONTEXT = ("this quote", "this '['", "this '{'", "`*` begins", "`&` begins", "this line has no")
 """Messages about where something began, not where the parser gave up."""
 
 

@@ -111,12 +111,13 @@ class _Composer:
         span = self._span(event)
         quoting = 'a glob that begins with * needs quotes: "*head*"'
         anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
+        word = _clip(next(iter(self._source.line(span.line)[span.column - 1 :].split()), ""))
         if isinstance(event, yaml.AliasEvent):
-            raise self._fail(span, f"rule files have no aliases (*{_clip(str(anchor))})", quoting)
+            raise self._fail(span, f"rule files have no aliases ({word})", quoting)
         if anchor is not None:
-            raise self._fail(span, f"rule files have no anchors (&{_clip(str(anchor))})", "write the value out")
+            raise self._fail(span, f"rule files have no anchors ({word})", "write the value out")
         if tag is not None:
-            raise self._fail(span, f"rule files have no tags ({_clip(str(tag))})", "remove the tag")
+            raise self._fail(span, f"rule files have no tags ({word})", "remove the tag")
         if depth > MAX_DEPTH:
             raise self._fail(span, f"nested more than {MAX_DEPTH} deep", "rule files need five or six levels")
         self._nodes += 1
