@@ -30,7 +30,10 @@ MAX_FAULTS: Final = 20
 BAD: Final = object()
 """Stands for a value that had a fault."""
 
-_NUMBER = re.compile(r"[-+]?[0-9][0-9_]{0,17}")
+_WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(  # what YAML readers take for a number, so that editors and this loader agree on what is text
+    r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|0[xob][0-9a-fA-F]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+)
 _BOOLEANS = {word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")}
 _NULLS = ("", "~", "null", "Null", "NULL")
 
@@ -59,7 +62,7 @@ class Checker:
             label: What the value is for, for messages: "`take`".
         """
         if _is_null(node):
-            return self._fault(node, f"{label} has no value", f"remove the key, or {self._write(kind, label)}")
+            return self._fault(node, f"{label} has no value", f"remove it, or {self._write(kind, label)}")
         match kind:
             case Ref():
                 return self._record(self._records[kind.name], node, label)
@@ -89,7 +92,9 @@ class Checker:
 
     def _wrong(self, kind: Kind, node: tree.Node, label: str) -> object:
         wanted = _wanted(kind, self._records)
-        return self._fault(node, f"{label} must be {wanted}, got {_describe(node)}", self._write(kind, label))
+        quoted = isinstance(kind, (Whole, Flag)) and isinstance(node, tree.Scalar) and not node.plain
+        advice = self._write(kind, label) + (", without quotes" if quoted else "")
+        return self._fault(node, f"{label} must be {wanted}, got {_describe(node)}", advice)
 
     def _write(self, kind: Kind, label: str) -> str:
         rules = isinstance(kind, Many) and isinstance(kind.item, Ref)  # these cannot stand on the line of the key
@@ -102,7 +107,11 @@ class Checker:
             case Words():
                 return ", ".join(kind.words) + (f", or {kind.pattern_example}" if kind.pattern else "")
             case Whole():
-                return str(kind.only if kind.only is not None else kind.minimum)
+                return (
+                    f"{kind.minimum}, {kind.minimum + 1}, {kind.minimum + 2}, ..."
+                    if kind.only is None
+                    else str(kind.only)
+                )
             case Flag():
                 return "true or false"
             case Record() | Many() | Either() | Text():
@@ -131,7 +140,7 @@ class Checker:
                 )
             return self._wrong(kind, node, label)
         if not node.items:
-            return self._fault(node, f"{label} is an empty list", f"remove the key, or {self._write(kind, label)}")
+            return self._fault(node, f"{label} is an empty list", f"remove it, or {self._write(kind, label)}")
         single = "a rule" if isinstance(kind.item, Ref) else "an item"
         values = tuple(self.read(kind.item, item, f"{single} of {label}") for item in node.items)
         if any(value is BAD for value in values):
@@ -176,7 +185,7 @@ class Checker:
         return Span(span.line, begin + complaint.start + 1, complaint.length)
 
     def _whole(self, kind: Whole, node: tree.Node, label: str) -> Any:
-        if not (isinstance(node, tree.Scalar) and node.plain and _NUMBER.fullmatch(node.text)):
+        if not (isinstance(node, tree.Scalar) and node.plain and _WHOLE.fullmatch(node.text)):
             return self._wrong(kind, node, label)
         number = int(node.text)
         if kind.only is not None and number != kind.only:

@@ -78,7 +78,10 @@ def _linearize(file: _Read, above: tuple[Path, ...], seen: set[Path]) -> Iterato
     here = _real(file.path)
     seen.add(here)
     yield file
-    for item in reversed(file.values.get("extends", ())):
+    items = file.values.get("extends", ())
+    if len(items) > MAX_FILES:  # before any is looked for
+        raise _too_many(file, items[MAX_FILES])
+    for item in reversed(items):
         path = _extended(file, item)
         if _real(path) in (*above, here):
             chain = " -> ".join(p.name for p in (*above, here, path))
@@ -86,14 +89,16 @@ def _linearize(file: _Read, above: tuple[Path, ...], seen: set[Path]) -> Iterato
         if _real(path) in seen:
             continue
         if len(seen) >= MAX_FILES:
-            raise _refuse(
-                file.source, item.span, f"more than {MAX_FILES} files through `extends`", "merge some of them"
-            )
+            raise _too_many(file, item)
         yield from _linearize(_read(path), (*above, here), seen)
 
 
 def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
+
+
+def _too_many(file: _Read, item: Written) -> SelectionRuleError:
+    return _refuse(file.source, item.span, f"more than {MAX_FILES} files through `extends`", "merge some of them")
 
 
 def _extended(file: _Read, item: Written) -> Path:

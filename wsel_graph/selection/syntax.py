@@ -29,6 +29,7 @@ _KNOWN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (r"node; expected the node content, but found '<stream end>'", "the file ends inside '[' or '{'",
      ("add the closing ']' or '}'",)),
     (r"node; expected the node content", "no value where one is needed", ("write a value, or remove a comma",)),
+    (r"expected <block end>, but found '[\]}]'", "this bracket closes nothing", ("remove it, or add its opening one",)),
     (r"flow sequence; ", "this '[' is not closed, or a comma is missing in it", ("write: [a, b]",)),
     (r"flow mapping; ", "this '{' is not closed, or a comma is missing in it", ("write: {key: value, key: value}",)),
     (r"simple key; could not find expected ':'", "this line has no ':'",
@@ -55,12 +56,19 @@ def explain_syntax(source: Source, error: yaml.YAMLError) -> str:
     for pattern, message, advice in _KNOWN:
         if re.search(pattern, said):
             began = message.startswith(_AT_CONTEXT) and error.context_mark is not None
-            return source.fault(_span(error.context_mark if began else error.problem_mark), message, *advice)
-    return source.fault(_span(error.problem_mark or error.context_mark), f"not valid YAML: {error.problem}")
+            mark = error.context_mark if began else error.problem_mark
+            return source.fault(_span(source, mark), message, *advice)
+    return source.fault(_span(source, error.problem_mark or error.context_mark), f"not valid YAML: {error.problem}")
 
 
-def _span(mark: yaml.Mark | None) -> Span:
-    return Span(mark.line + 1, mark.column + 1) if mark is not None else Span(1, 1)
+def _span(source: Source, mark: yaml.Mark | None) -> Span:
+    """The span of a mark; of the last text when the mark is past it, where there is nothing to see."""
+    if mark is None:
+        return Span(1, 1)
+    if any(line.strip() for line in source.lines[mark.line :]):
+        return Span(mark.line + 1, mark.column + 1)
+    last = max((number for number, line in enumerate(source.lines, 1) if line.strip()), default=1)
+    return Span(last, max(1, len(source.line(last).rstrip())))
 
 
 def _character(source: Source, error: yaml.reader.ReaderError) -> str:

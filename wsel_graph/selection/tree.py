@@ -74,13 +74,16 @@ class _Composer:
 
     def _read(self) -> Iterator[yaml.Event]:
         try:
-            yield from yaml.parse(self._source.text, Loader=yaml.SafeLoader)
+            loader = yaml.SafeLoader(self._source.text)
+            while loader.check_event():
+                event: yaml.Event = loader.get_event()  # type: ignore[no-untyped-call]
+                yield event
         except yaml.YAMLError as error:
             raise SelectionRuleError(explain_syntax(self._source, error)) from None
         except (ValueError, OverflowError):  # the parser's own slips, such as "\UFFFFFFFF" or a huge %YAML number
-            raise SelectionRuleError(
-                f"{self._source.file}: not valid YAML: an escape or number in it is out of range\n"
-                "  remove escapes such as \\U from the quoted texts of this file"
+            mark = loader.get_mark()
+            raise self._fail(
+                Span(mark.line + 1, mark.column + 1), "an escape or a number that is out of range", "write the text out"
             ) from None
 
     def _fail(self, span: Span, message: str, *advice: str) -> SelectionRuleError:
@@ -111,13 +114,12 @@ class _Composer:
         span = self._span(event)
         quoting = 'a glob that begins with * needs quotes: "*head*"'
         anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
-        word = _clip(next(iter(self._source.line(span.line)[span.column - 1 :].split()), ""))
         if isinstance(event, yaml.AliasEvent):
-            raise self._fail(span, f"rule files have no aliases ({word})", quoting)
+            raise self._fail(span, f"rule files have no aliases ({self._word(span)})", quoting)
         if anchor is not None:
-            raise self._fail(span, f"rule files have no anchors ({word})", "write the value out")
+            raise self._fail(span, f"rule files have no anchors ({self._word(span)})", "write the value out")
         if tag is not None:
-            raise self._fail(span, f"rule files have no tags ({word})", "remove the tag")
+            raise self._fail(span, f"rule files have no tags ({self._word(span)})", "remove the tag")
         if depth > MAX_DEPTH:
             raise self._fail(span, f"nested more than {MAX_DEPTH} deep", "rule files need five or six levels")
         self._nodes += 1
@@ -128,7 +130,9 @@ class _Composer:
         span, text = self._span(event), str(event.value)
         if len(text) > MAX_SCALAR:
             raise self._fail(
-                span, f"a text of {len(text)} characters; the most is {MAX_SCALAR}", "a quote may not be closed"
+                span,
+                f"a text of {len(text)} characters; the most is {MAX_SCALAR}",
+                "use a glob; or perhaps a quote is not closed",
             )
         odd = next((char for char in text if not char.isprintable()), None)
         if odd is not None:
@@ -140,7 +144,7 @@ class _Composer:
         items = []
         while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
             items.append(self._node(item, depth + 1))
-        return List(tuple(items), self._span(event))
+        return List(tuple(items), self._span(event, item))
 
     def _mapping(self, event: yaml.Event, depth: int) -> Mapping:
         pairs: dict[str, tuple[Scalar, Node]] = {}
@@ -158,16 +162,25 @@ class _Composer:
                     key.span, f"the key {_clip(key.text)!r} is already set in line {first.line}", "keep one of the two"
                 )
             pairs[key.text] = (key, self._node(next(self._events), depth + 1))
-        return Mapping(tuple(pairs.values()), self._span(event))
+        return Mapping(tuple(pairs.values()), self._span(event, start))
 
-    def _span(self, event: yaml.Event) -> Span:
-        """The first line of what the event stands for; a compound runs to the end of its line."""
-        start, end = event.start_mark, event.end_mark
+    def _word(self, span: Span) -> str:
+        """The source from the span's start to the next space."""
+        return _clip(next(iter(self._source.line(span.line)[span.column - 1 :].split()), ""))
+
+    def _span(self, event: yaml.Event, last: yaml.Event | None = None) -> Span:
+        """The first line of what the event stands for.
+
+        A compound in brackets ends where `last` does, any other at the end of its line.
+        """
+        bracketed = last is not None and getattr(event, "flow_style", False)
+        start, end = event.start_mark, last.end_mark if bracketed and last is not None else event.end_mark
         if start is None or end is None:  # never so for events that were parsed from text
             return Span(1, 1)
         line = self._source.line(start.line + 1)
-        compound = isinstance(event, yaml.CollectionStartEvent)
-        stop = len(line.rstrip()) if compound or end.line > start.line else end.column
+        compound = isinstance(event, yaml.CollectionStartEvent) and not bracketed
+        whole = compound or end.line > start.line
+        stop = len(line.rstrip()) if whole else end.column  # rstrip copies the line: only where it is needed
         return Span(start.line + 1, start.column + 1, max(1, stop - start.column))
 
 
