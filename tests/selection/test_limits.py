@@ -48,6 +48,7 @@ def spent(file: Path) -> tuple[str, float, int]:
         pytest.param(HEAD + "".join(f"k{i}: 0\n" for i in range(15_000)), "more than 20000 keys", id="many keys"),
         pytest.param(HEAD + "".join(f"k{i}: 0\n" for i in range(9_000)), "the first 20 faults", id="unknown keys"),
         pytest.param(HEAD + "extends: [" + "default, " * 9_000 + "x.yaml]", "more than 64 files", id="extends"),
+        pytest.param(HEAD + "layers: [" + "[]," * 80_000, "more than 20000 keys", id="many lists"),
         pytest.param("%YAML 1." + "9" * 5_000 + "\n---\n" + HEAD, "my.yaml", id="directive"),
         pytest.param(HEAD + "#" * 260_000 + "\n" + HEAD, "already set", id="comment"),
         pytest.param(HEAD + "\n" * 250_000 + HEAD, "already set", id="empty lines"),

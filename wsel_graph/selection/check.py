@@ -206,6 +206,8 @@ class Checker:
         values = {key.text: self._value(kind, key, value) for key, value in node.pairs}
         if not node.pairs and kind.nonempty is not None:
             self._fault(node, f"{kind.title} with no keys", kind.nonempty)
+        elif kind.needs and len(self._faults) == before and not values.keys() & set(kind.needs):
+            self._fault(node, f"{kind.title} that decides nothing", f"add one of: {', '.join(kind.needs)}")
         self._missing(kind, node, values)
         if kind.one_of and len(self._faults) == before and len(values) != 1:
             self._count(kind, node, values)

@@ -59,6 +59,8 @@ def _record(kind: Record) -> dict[str, Any]:
     keys = {name: {"description": _plain(key.doc), **_schema(key.kind)} for name, key in kind.keys.items()}
     required = [name for name, key in kind.keys.items() if key.required]
     limits: dict[str, Any] = {"minProperties": 1} if kind.nonempty is not None else {}
+    if kind.needs:
+        limits["anyOf"] = [{"required": [name]} for name in kind.needs]
     if kind.one_of:
         limits = {"minProperties": 1, "maxProperties": 1}
     return {

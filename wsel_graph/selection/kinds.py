@@ -109,6 +109,7 @@ class Record:
         example: How one is written.
         build: Makes the value from the keys that are present, and the place.
         one_of: Exactly one key must be present.
+        needs: At least one of these keys must be present.
         nonempty: What to write when no key is present; None allows that.
         check: Judges the values together; called only when each is right.
         hints: For words that people write here by mistake: what to write.
@@ -119,6 +120,7 @@ class Record:
     example: str
     build: Callable[[Mapping[str, Any], Place], object]
     one_of: bool = False
+    needs: tuple[str, ...] = ()
     nonempty: str | None = None
     check: Callable[[Mapping[str, Any]], Complaint | None] | None = None
     hints: Mapping[str, str] = field(default_factory=dict)
