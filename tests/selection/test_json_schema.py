@@ -46,7 +46,7 @@ def parsed(text: str) -> object:
     """The YAML value, or a value no schema accepts when the text is no YAML."""
     try:
         return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, OverflowError):
         return None
 
 

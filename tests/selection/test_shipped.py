@@ -115,6 +115,18 @@ def test_a_shipped_file_begins_with_a_comment(name: str) -> None:
 
 
 def test_all_shipped_files_are_known_here() -> None:
-    assert sorted(
-        [*KEPT, "consecutive", "random", "random-inconsistent", "uniform-layers", "mid-layers", "last-layers", "llm"]
-    ) == NAMES
+    assert (
+        sorted(
+            [
+                *KEPT,
+                "consecutive",
+                "random",
+                "random-inconsistent",
+                "uniform-layers",
+                "mid-layers",
+                "last-layers",
+                "llm",
+            ]
+        )
+        == NAMES
+    )

@@ -45,11 +45,7 @@ LAYER_RULE: Final = Record(
     "{take: first}",
     _layer_rule,
     nonempty="write: take: first",
-    check=lambda values: (
-        None
-        if {"take", "from"} & set(values)
-        else Complaint("a layer rule that decides nothing", "write `take:` or `from:`")
-    ),
+    needs=("take", "from"),
     hints={"where": "layer rules select by `stage:` only", "method": "write `take:`", "blocks": "write `take:`"},
 )
 
@@ -169,11 +165,7 @@ ELEMENT_RULE: Final = Record(
     "{take: uniform}",
     _element_rule,
     nonempty="write: take: uniform",
-    check=lambda values: (
-        None
-        if set(values) - {"where"}
-        else Complaint("an element rule that sets nothing", f"add one of: {', '.join(ELEMENT_SETTINGS)}")
-    ),
+    needs=ELEMENT_SETTINGS,
     hints={
         "method": "write `take:`",
         **{key: f"write: where: {{{key}: ...}}" for key in GROUP_SELECTOR.keys},
