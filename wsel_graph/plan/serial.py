@@ -7,13 +7,12 @@ and the text names the place in the file.
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from pathlib import Path
 from typing import Any
 
 from wsel_graph.errors import PlanError
 from wsel_graph.plan.codec import decode, encode
+from wsel_graph.plan.files import replacing
 from wsel_graph.plan.model import Copy, Plan
 
 FORMAT = "wsel-plan"
@@ -27,7 +26,9 @@ def save_plan(plan: Plan, path: str | Path) -> None:
         PlanError: If the plan holds a value that the format has no form for.
         OSError: If the file cannot be written.
     """
-    write_atomically(Path(path), json.dumps(plan_document(plan), indent=1, allow_nan=False).encode() + b"\n")
+    text = json.dumps(plan_document(plan), indent=1, allow_nan=False)
+    with replacing(path) as file:
+        file.write_text(text + "\n", encoding="utf-8")
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
@@ -72,16 +73,6 @@ def parse_plan(text: str, name: str = "plan") -> Plan:
         raise PlanError(f"{name}: {error}") from error
     _check_copies(plan.copies, name)
     return plan
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the target, then rename: who reads it meanwhile sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # -- checks

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from wsel_graph.cli import main, parse_inputs
+from wsel_graph.cli.inputs import parse_inputs
+from wsel_graph.cli.main import main
 from wsel_graph.errors import ExampleInputsError
 
 MODELS = """
@@ -104,9 +105,10 @@ REFUSED = [
     pytest.param(["{}:number", "--input", "2x4"], r"number gave a int, not an nn\.Module", id="no module"),
     pytest.param(["{}:fails", "--input", "2x4"], r"fails raised RuntimeError: no such weights", id="raises"),
     pytest.param(["{}:mlp", "--input", "2x4", "--arg", "depth=3"], r"mlp raised TypeError.*depth", id="argument"),
-    pytest.param(["mlp", "--input", "2x4"], r"'mlp' names no module: write package\.module:callable", id="no source"),
+    pytest.param(["mlp", "--input", "2x4"], r"'mlp' names no model: write package\.module:callable", id="no source"),
     pytest.param(["nowhere.py:mlp", "--input", "2x4"], r"there is no file nowhere\.py", id="no file"),
     pytest.param(["no_such_package:mlp", "--input", "2x4"], r"no_such_package cannot be imported", id="no package"),
+    pytest.param(["{}:mlp"], r"the inputs of .*:mlp are not known: give them as --input 2x3x224x224", id="no input"),
     pytest.param(["{}:mlp", "--input", "2x5"], r"RuntimeError in module 0 \(Linear\)", id="wrong shape"),
     pytest.param(["{}:mlp", "--input", "2xfour"], r"'2xfour' is no input: write sizes joined by x", id="shape"),
     pytest.param(["{}:mlp", "--input", "2x4:float99"], r"'2x4:float99' is no input", id="dtype"),
@@ -127,8 +129,8 @@ def test_refused(arguments: list[str], text: str, models: str, capsys: pytest.Ca
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["verify"], ["verify", "m:f"], ["prune", "m:f"], ["verify", "m:f", "--input", "2", "--seed", "x"]],
-    ids=["nothing", "no model", "no input", "unknown command", "bad seed"],
+    [[], ["verify"], ["prune", "m:f"], ["verify", "m:f", "--input", "2", "--seed", "x"]],
+    ids=["nothing", "no model", "unknown command", "bad seed"],
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
