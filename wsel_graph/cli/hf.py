@@ -6,6 +6,7 @@ one that `architectures` names, else the bare model of the type.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -60,7 +61,8 @@ def _config(transformers: Any, name: str, options: dict[str, Any]) -> Any:
         raise ExampleInputsError(f"hf:{name}: transformers has no model type {kind!r}{hint}")
     usual = transformers.AutoConfig.for_model(kind)
     for key in options:
-        if not hasattr(usual, key):  # a configuration takes any key, and a misspelt one would change nothing
+        known_key = hasattr(usual, key) or key.endswith(("_token_id", "_implementation"))
+        if not known_key:  # a configuration takes any key, and a misspelt one would change nothing
             raise ExampleInputsError(f"hf:{name}: a {kind} configuration has no {key!r}{near(key, usual.to_dict())}")
     return transformers.AutoConfig.for_model(kind, **{**given, **options})
 
@@ -97,7 +99,8 @@ def hf_inputs(model: nn.Module) -> dict[str, torch.Tensor] | None:
     if main not in _MAKERS:
         return None
     inputs = {main: _MAKERS[main](config)}
-    if main == "input_ids" and _part(config, "vision_config", None) is not None:
+    seeing = any(hasattr(config, name) for name in ("vision_config", "image_size"))
+    if seeing and "pixel_values" in inspect.signature(model.forward).parameters:
         inputs["pixel_values"] = _pixels(config)
     if main == "pixel_values" and _part(config, "text_config", None) is not None:
         inputs["input_ids"] = _tokens(LENGTH, config)
@@ -156,11 +159,16 @@ def _wave_or_spectrogram(config: Any) -> torch.Tensor:
     return noise(BATCH, 4000)
 
 
+def _series(config: Any) -> torch.Tensor:
+    return noise(BATCH, _value(config, "context_length", LENGTH), _value(config, "num_input_channels", 1))
+
+
 _MAKERS: Mapping[str, Callable[[Any], torch.Tensor]] = {
     "input_ids": partial(_tokens, LENGTH),
     "pixel_values": _pixels,
     "pixel_values_videos": _pixels,
     "input_features": _features,
     "input_values": _wave_or_spectrogram,
+    "past_values": _series,
 }
 """Main inputs by their name in transformers."""

@@ -30,7 +30,7 @@ class Answer:
 def print_answer(answer: Answer, as_json: bool) -> int:
     """Print one form of the answer on stdout; gives the exit code."""
     if as_json:
-        print(json.dumps(finite(answer.document), indent=1, allow_nan=False))
+        print(json.dumps(finite(answer.document), allow_nan=False))
         return answer.code
     terminal = sys.stdout.isatty()
     console = Console(file=sys.stdout, width=None if terminal else WIDTH)

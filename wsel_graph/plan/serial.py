@@ -26,9 +26,19 @@ def save_plan(plan: Plan, path: str | Path) -> None:
         PlanError: If the plan holds a value that the format has no form for.
         OSError: If the file cannot be written.
     """
-    text = json.dumps(plan_document(plan), indent=1, allow_nan=False)
+    text = _one_line_each(plan_document(plan))
     with replacing(path) as file:
-        file.write_text(text + "\n", encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
+
+
+def _one_line_each(document: dict[str, Any]) -> str:
+    """JSON with one copy, kept tensor, choice or stage a line: short, and plans can be compared line by line."""
+    sections = []
+    for name, items in document["plan"].items():
+        lines = ",\n".join(f"  {json.dumps(item, allow_nan=False)}" for item in items)
+        sections.append(f" {json.dumps(name)}: [\n{lines}\n ]" if lines else f" {json.dumps(name)}: []")
+    header = "".join(f"{json.dumps(key)}: {json.dumps(document[key])}, " for key in ("format", "version"))
+    return "{" + header + '"plan": {\n' + ",\n".join(sections) + "\n}}\n"
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
