@@ -19,7 +19,7 @@ BATCH = 2
 def build_timm(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """A timm model, with random weights unless `pretrained=true` is among the arguments."""
     timm = import_named("timm")
-    if not timm.is_model(name.partition(".")[0]):
+    if ":" not in name and not timm.is_model(name.partition(".")[0]):  # timm's own local-dir:PATH, hf-hub:NAME pass
         raise ExampleInputsError(f"timm has no model named {name!r}{near(name, timm.list_models())}")
     return timm.create_model(name, **{"pretrained": False, **arguments})  # type: ignore[no-any-return]
 

@@ -119,7 +119,7 @@ def _inspect_parts(name: str, graph: ModelGraph) -> list[RenderableType | str]:
         table("Coupled groups", ("size", "role", "status", "marked at", "members"), map(_group_row, graph.groups)),
     ]
     if others := _others(graph):
-        parts.append(f"\nNot selected from (no floating-point values): {', '.join(others)}")
+        parts.append(f"\nNever selected from (integers, and buffers of constants): {', '.join(others)}")
     for operator, stub in graph.unknown_ops.items():
         parts.append(f"\n{operator} has no propagation rule: its axes are pinned. This would teach it:\n{stub}")
     return parts
