@@ -23,7 +23,8 @@ def run_check(options: argparse.Namespace) -> Answer:
     found = ws.load_rules(options.rules)
     if options.teacher is None:
         counts = _counts(found)
-        text = ", ".join(f"{count} {section}" for section, count in counts.items() if count) or "no rules"
+        parts = (f"{count} {section[:-1]} rule{'s' * (count > 1)}" for section, count in counts.items() if count)
+        text = ", ".join(parts) or "no rules of its own"
         return Answer({"rules": options.rules, "ok": True, **counts}, [f"{options.rules} is valid: {text}"])
     couple = load_couple(options)
     result = summarize(make_plan(couple, options), couple.student_graph, couple.teacher_graph)
