@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 from wsel_graph.errors import UnknownNameError
@@ -104,6 +105,16 @@ class Plan:
     choices: tuple[Choice, ...]
     layers: tuple[LayerMap, ...]
     notes: tuple[str, ...] = ()  # what the user should know besides
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan to a JSON file, which `load_plan` reads; the file is there whole or not at all.
+
+        Raises:
+            OSError: If the file cannot be written.
+        """
+        from wsel_graph.plan.serial import save_plan  # which needs the classes of this module
+
+        save_plan(self, path)
 
     def explain(self, name: str) -> str:
         """Where the values of one student tensor come from, in words.
