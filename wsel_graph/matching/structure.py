@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -64,8 +64,3 @@ def structure(graph: ModelGraph) -> Structure:
     streams = [graph.stream(node.fx) for node in components.nodes]
     places = [graph.positions(node.fx) for node in components.nodes]
     return Structure(graph, components, tuple(fold(segments(components, streams, places))))
-
-
-def tensors_of(components: ComponentGraph, nodes: Iterable[int]) -> list[str]:
-    """Names of the parameters of some nodes, each once."""
-    return list(dict.fromkeys(tensor for node in nodes for tensor in components.nodes[node].tensors))

@@ -8,8 +8,9 @@ from wsel_graph.capture.trace import State
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.propagate import is_coupled_state
 from wsel_graph.errors import MatchError, PlanError
-from wsel_graph.matching.pairs import match
+from wsel_graph.matching.pairs import NO_WISHES, match
 from wsel_graph.matching.pieces import Piece, Side
+from wsel_graph.matching.wishes import Wishes
 from wsel_graph.plan import Copy, Indices, Kept, Plan, View, compact
 from wsel_graph.planner.align import Misaligned
 from wsel_graph.planner.choose import Chooser
@@ -19,19 +20,19 @@ from wsel_graph.planner.messages import unexplained_message
 
 
 def build_plan(
-    student: ModelGraph, teacher: ModelGraph, elements: Elements | None = None, keep: Iterable[str] = ()
+    student: ModelGraph, teacher: ModelGraph, elements: Elements | None = None, wishes: Wishes = NO_WISHES
 ) -> Plan:
     """Decide, for every student tensor, which teacher elements it takes. Reads shapes only.
 
     Args:
-        keep: Glob patterns of student tensors that keep their own values.
+        wishes: What the user wants of matching.
     Raises:
         MatchError: If a student tensor has no counterpart.
         PlanError: If a counterpart does not fit, or nothing would be copied.
     """
-    matching = match(student, teacher, keep)
+    matching = match(student, teacher, wishes)
     if matching.unexplained:
-        raise MatchError(unexplained_message(student, matching.unexplained))
+        raise MatchError(unexplained_message(student, matching))
     pieces = [piece for _, own in matching.pieces for piece in own]
     joints = Joints(student, teacher)
     joints.add_pieces(pieces)
