@@ -97,6 +97,10 @@ class _Flat(nn.Module):
             else:
                 self.register_buffer(next(words), tensor, persistent=id(tensor) in kept)
 
+    def train(self, mode: bool = True) -> _Flat:
+        self.hidden[0].train(mode)
+        return super().train(mode)
+
     def forward(self, *arguments: Any, **options: Any) -> Any:
         return self.hidden[0](*arguments, **options)
 

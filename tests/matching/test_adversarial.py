@@ -143,14 +143,11 @@ def nothing(model: nn.Module) -> Scrambled:
 def neutral(plan: ws.Plan, student: Scrambled, teacher: Scrambled) -> dict[str, Any]:
     """What a plan says, in the names of the originals and in no order."""
     ours, theirs = student.original, teacher.original
-    copies = {
-        ours[copy.student]: {
-            name: theirs[copy.teacher] if name == "teacher" else getattr(copy, name)
-            for name in copy.__dataclass_fields__
-            if name != "student"
-        }
-        for copy in plan.copies
-    }
+    copies: dict[str, list[tuple[str, ...]]] = {}
+    for copy in plan.copies:
+        rest = [name for name in copy.__dataclass_fields__ if name not in ("student", "teacher")]
+        said = (theirs[copy.teacher], *(f"{name}={getattr(copy, name)}" for name in rest))
+        copies[ours[copy.student]] = sorted([*copies.get(ours[copy.student], []), said])
     return {
         "copies": copies,
         "kept": {ours[kept.student]: kept.shape for kept in plan.kept},
