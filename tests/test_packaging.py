@@ -30,7 +30,7 @@ def imported(code: str, names: tuple[str, ...]) -> list[str]:
     ("code", "names"),
     [
         pytest.param("import wsel_graph", LIBRARIES, id="the package needs no model library"),
-        pytest.param("import wsel_graph.cli", LIBRARIES, id="nor does the command line"),
+        pytest.param("import wsel_graph.cli.main", LIBRARIES, id="nor does the command line"),
         pytest.param("import wsel_graph.apply.memory", (*LIBRARIES, "yaml", "pydantic", "rich"), id="apply is light"),
         pytest.param("import wsel_graph.plan", ("yaml", "pydantic", "rich", "networkx"), id="the plan format is light"),
     ],
@@ -70,4 +70,4 @@ def test_version_and_command() -> None:
     except metadata.PackageNotFoundError:
         pytest.skip("runs from a checkout that is not installed")
     scripts = {entry.name: entry.value for entry in found.entry_points}
-    assert scripts["wsel-graph"] == "wsel_graph.cli:main"
+    assert scripts["wsel-graph"] == "wsel_graph.cli.main:main"

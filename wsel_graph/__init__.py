@@ -13,3 +13,4 @@ from wsel_graph.coupling.verify import verify as verify
 from wsel_graph.errors import WselError as WselError
 from wsel_graph.ops.registry import propagates as propagates
 from wsel_graph.plan import Plan as Plan
+from wsel_graph.plan import load_plan as load_plan

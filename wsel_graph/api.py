@@ -99,9 +99,9 @@ def plan(
     _refuse_same(student, teacher)
     wish = load_rules(rules) if isinstance(rules, (str, Path)) else rules
     elements = Elements(
-        method=wish.elements.method if method is None else method,
-        unit=wish.elements.unit if unit is None else unit,
-        consistent=wish.elements.consistent if consistent is None else consistent,
+        method=_general(wish, "take", "uniform") if method is None else method,
+        unit=_general(wish, "unit", "whole") if unit is None else unit,
+        consistent=_general(wish, "consistent", True) if consistent is None else consistent,
         overrides=dict(overrides or {}),
         seed=seed,
     )
@@ -109,7 +109,17 @@ def plan(
     theirs = _as_graph("teacher", teacher, example_inputs if teacher_inputs is None else teacher_inputs)
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     _refuse_unknown(ours, keep)
-    return build_plan(ours, theirs, elements, (*wish.components.keep, *keep))
+    return build_plan(ours, theirs, elements, (*_kept_names(wish), *keep))
+
+
+def _general(wish: RuleFile, key: str, default: Any) -> Any:
+    """What the first element rule for all groups sets `key` to."""
+    given = (getattr(rule, key) for rule in wish.elements if rule.selector is None)
+    return next((value for value in given if value is not None), default)
+
+
+def _kept_names(wish: RuleFile) -> Iterable[str]:
+    return [glob for rule in wish.components if rule.action == "keep" for glob in rule.selector.student]
 
 
 def _as_graph(side: str, model: Model, example_inputs: Any) -> ModelGraph:

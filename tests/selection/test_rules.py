@@ -1,4 +1,4 @@
-"""Selection-rule files: shipped ones, own ones, and faults."""
+"""Rule files as a whole: shipped ones, own ones, and what they extend."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ import pytest
 import wsel_graph as ws
 from tests.nets import Transformer, mlp
 from wsel_graph.errors import SelectionRuleError
-from wsel_graph.selection.rules import FOLDERS
+from wsel_graph.selection import read_rules
+from wsel_graph.selection.rules import shipped_rules
 
 
-def shipped() -> list[str]:
-    """Names of all rule files in the checkout or package."""
-    return sorted(file.stem for folder in FOLDERS for file in folder.glob("*.yaml"))
-
-
-def test_shipped_files_are_valid() -> None:
-    assert {"default", "paper"} <= set(shipped())
-    assert all(ws.load_rules(name).version == 1 for name in shipped())
+def write(folder: Path, name: str, text: str) -> Path:
+    """A rule file in a folder."""
+    file = folder / name
+    file.write_text(text, encoding="utf-8")
+    return file
 
 
 def test_default_is_default_and_paper_is_flat() -> None:
-    assert ws.load_rules("default").elements.model_dump() == {"method": "uniform", "unit": "whole", "consistent": True}
-    paper = ws.load_rules("paper")
-    assert (paper.elements.unit, paper.components.keep) == ("flat", ("*head*",))
+    default, paper = read_rules("default"), read_rules("paper")
+    assert [(rule.take, rule.unit, rule.consistent) for rule in default.elements] == [("uniform", "whole", True)]
+    assert (default.components, default.unmatched) == ((), "error")
+    assert [(rule.take, rule.unit, rule.consistent) for rule in paper.elements] == [("uniform", "flat", True)]
+    assert [(rule.action, rule.selector.student) for rule in paper.components] == [("keep", ("*head*",))]
 
 
 def test_own_file_is_used(tmp_path: Path) -> None:
-    file = tmp_path / "mine.yaml"
-    file.write_text("version: 1\nelements: {method: consecutive}\ncomponents: {keep: ['4.*']}\n")
+    file = write(tmp_path, "mine.yaml", "version: 1\nelements: [{take: consecutive}]\ncomponents: [keep: '4.*']\n")
     plan = ws.plan(mlp(4), mlp(8), (1, 4), rules=file)
     assert {kept.student for kept in plan.kept} == {"4.weight", "4.bias"}
     assert {copy.indices[0] for copy in plan.copies} == {range(4), range(8)}
@@ -41,38 +40,49 @@ def test_arguments_win_over_the_file() -> None:
     assert {choice.role for choice in plan.choices} >= {"heads", "head_dim"}
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        pytest.param("version: 2", r"mine\.yaml: version: input should be 1", id="version"),
-        pytest.param("elements: {}", r"version: field required", id="no version"),
-        pytest.param("version: 1\nelement: {}", r"element: extra inputs are not permitted", id="unknown key"),
-        pytest.param(
-            "version: 1\nelements: {method: unifrom}", r"elements\.method: .*'uniform', 'consecutive'", id="method"
-        ),
-        pytest.param(
-            "version: 1\nelements: {unit: half, consistent: 3}", r"elements\.unit: .*; elements\.consistent: ", id="two"
-        ),
-        pytest.param("version: 1\nelements: [", r"mine\.yaml: not valid YAML: (?s:.*)line 2", id="syntax"),
-        pytest.param("", r"the file: ", id="empty"),
-    ],
-)
-def test_faults_in_files(text: str, message: str, tmp_path: Path) -> None:
-    file = tmp_path / "mine.yaml"
-    file.write_text(text)
-    with pytest.raises(SelectionRuleError, match=message):
-        ws.load_rules(file)
+def test_own_rules_come_first_then_later_files(tmp_path: Path) -> None:
+    write(tmp_path, "low.yaml", "version: 1\nunmatched: keep\nelements: [{seed: 1}]\n")
+    write(tmp_path, "high.yaml", "version: 1\nelements: [{seed: 2}]\n")
+    mine = write(tmp_path, "mine.yaml", "version: 1\nextends: [low.yaml, high.yaml, default]\nelements: [{seed: 3}]\n")
+    rules = read_rules(mine)
+    assert [rule.seed for rule in rules.elements] == [3, None, 2, 1]
+    assert rules.elements[1].take == "uniform"
+    assert rules.unmatched == "keep"
+    assert rules.source == str(mine)
+    assert str(rules.elements[3].at) == f"{tmp_path / 'low.yaml'}:3:12"
+
+
+def test_a_file_reached_twice_counts_once(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", "version: 1\nelements: [{seed: 0}]\n")
+    for name, seed in (("left", 1), ("right", 2)):
+        write(tmp_path, f"{name}.yaml", f"version: 1\nextends: base.yaml\nelements: [{{seed: {seed}}}]\n")
+    mine = write(tmp_path, "mine.yaml", "version: 1\nextends: [left.yaml, right.yaml]\n")
+    assert [rule.seed for rule in read_rules(mine).elements] == [2, 0, 1]
+
+
+def test_extends_is_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    write(tmp_path, "base.yaml", "version: 1\nelements: [{seed: 5}]\n")
+    mine = write(tmp_path / "sub", "mine.yaml", "version: 1\nextends: ../base.yaml\n")
+    assert [rule.seed for rule in read_rules(mine).elements] == [5]
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         pytest.param(
-            "papper", r"no rule file named 'papper'; shipped: default, paper.*; did you mean 'paper'\?", id="near"
+            "papper", r"no rule file named 'papper'; shipped: .*default.*paper.*; did you mean 'paper'\?", id="near"
         ),
         pytest.param("nowhere/x.yaml", r"there is no rule file nowhere/x\.yaml", id="path"),
+        pytest.param("x" * 300 + ".yaml", r"there is no rule file x{300}\.yaml", id="long"),
+        pytest.param("a\0b.yaml", r"there is no rule file a\0b\.yaml", id="nul"),
+        pytest.param("mine", r"a file of your own is given by its path, which ends in \.yaml", id="advice"),
     ],
 )
 def test_files_that_do_not_exist(name: str, message: str) -> None:
     with pytest.raises(SelectionRuleError, match=message):
-        ws.load_rules(name)
+        read_rules(name)
+
+
+def test_shipped_names() -> None:
+    assert {"default", "paper"} <= set(shipped_rules())

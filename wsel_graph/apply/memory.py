@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -42,21 +43,30 @@ def apply_plan(plan: Plan, student: nn.Module | Tensors, teacher: nn.Module | Te
         listed = "".join(f"\n  - {fault}" for fault in faults[:LISTED]) + ("\n  - ..." if len(faults) > LISTED else "")
         raise PlanError(f"the plan does not fit these tensors ({len(faults)} faults), nothing was changed:{listed}")
     with torch.no_grad():
-        _write([(targets[copy.student], _gather(copy, targets, sources)) for copy in plan.copies])
+        _write([(targets[copy.student], copy.region, _gather(copy, targets, sources)) for copy in plan.copies])
 
 
-def _write(changes: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+def _write(changes: list[tuple[torch.Tensor, tuple[Indices, ...] | None, torch.Tensor]]) -> None:
     """Write all values; when one write fails, undo those before it."""
     undo: list[tuple[torch.Tensor, torch.Tensor]] = []
     try:
-        for target, values in changes:
+        for target, region, values in changes:
             undo.append((target, target.clone()))
-            target.copy_(values)
+            if region is None:
+                target.copy_(values)
+            else:
+                target[_grid(region, target)] = values
     except BaseException:
-        for target, before in undo:
+        for target, before in reversed(undo):
             with contextlib.suppress(RuntimeError):  # the write that failed cannot be undone, and need not be
                 target.copy_(before)
         raise
+
+
+def _grid(region: tuple[Indices, ...], tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """An index that addresses a region given dim by dim."""
+    lists = [torch.tensor(list(indices), dtype=torch.int64, device=tensor.device) for indices in region]
+    return torch.meshgrid(lists, indexing="ij")
 
 
 # -- checks
@@ -72,14 +82,27 @@ def find_faults(copy: Copy, targets: Tensors, sources: Tensors) -> list[str]:
         faults.extend(_write_faults(copy.student, targets[copy.student]))
         if sources[copy.teacher].is_complex() and not targets[copy.student].is_complex():
             faults.append(f"teacher {copy.teacher} is complex, student {copy.student} is not: values would be lost")
-    for dim, indices in enumerate(copy.indices):
-        small, large = copy.student_shape[dim], copy.teacher_shape[dim]
-        if len(indices) != small:
-            faults.append(f"{copy.student} dim {dim}: {len(indices)} elements for a size of {small}")
+    return [*faults, *_index_faults(copy)]
+
+
+def _index_faults(copy: Copy) -> Iterator[str]:
+    sizes = tuple(map(len, copy.indices))
+    if copy.view is None:
+        for dim, (size, small) in enumerate(zip(sizes, copy.target_shape, strict=False)):
+            if size != small:
+                yield f"{copy.student} dim {dim}: {size} elements for a size of {small}"
+    elif copy.view.shape != sizes or math.prod(sizes) != math.prod(copy.target_shape):
+        yield f"{copy.student}: a block of {list(sizes)} elements does not fill {list(copy.target_shape)}"
+    yield from _outside(f"{copy.student} dim", copy.indices, copy.teacher_shape, "the teacher's")
+    if copy.region is not None:
+        yield from _outside(f"the region of {copy.student}, dim", copy.region, copy.student_shape, "the student's")
+
+
+def _outside(where: str, lists: tuple[Indices, ...], shape: tuple[int, ...], whose: str) -> Iterator[str]:
+    for dim, (indices, large) in enumerate(zip(lists, shape, strict=True)):
         extremes = indices if isinstance(indices, tuple) else (*indices[:1], *indices[-1:])
         if any(not 0 <= element < large for element in extremes):
-            faults.append(f"{copy.student} dim {dim}: elements outside the teacher's 0..{large - 1}")
-    return faults
+            yield f"{where} {dim}: elements outside {whose} 0..{large - 1}"
 
 
 def _tensor_faults(side: str, name: str, shape: tuple[int, ...], tensors: Tensors) -> Iterator[str]:
@@ -104,7 +127,7 @@ def _write_faults(name: str, tensor: torch.Tensor) -> Iterator[str]:
 
 def find_overlaps(copies: tuple[Copy, ...], targets: Tensors, sources: Tensors) -> Iterator[str]:
     """Tensors whose memory a write would change behind the plan's back."""
-    written = [("student", copy.student, targets[copy.student]) for copy in copies]
+    written = [("student", name, targets[name]) for name in dict.fromkeys(copy.student for copy in copies)]
     read = [("teacher", copy.teacher, sources[copy.teacher]) for copy in copies]
     spans = sorted(
         (*_span(tensor), side, name) for side, name, tensor in written + read if tensor.numel() and tensor.data_ptr()
@@ -128,7 +151,10 @@ def _span(tensor: torch.Tensor) -> tuple[str, int, int]:
 
 def _gather(copy: Copy, targets: Tensors, sources: Tensors) -> torch.Tensor:
     target = targets[copy.student]
-    return select(sources[copy.teacher].detach(), copy.indices).to(device=target.device, dtype=target.dtype)
+    block = select(sources[copy.teacher].detach(), copy.indices)
+    if copy.view is not None:
+        block = block.permute(copy.view.order).reshape(copy.target_shape)
+    return block.to(device=target.device, dtype=target.dtype)
 
 
 def select(tensor: torch.Tensor, indices: tuple[Indices, ...]) -> torch.Tensor:

@@ -14,6 +14,8 @@ from wsel_graph.axes.expr import product as product
 from wsel_graph.axes.expr import substitute as substitute
 from wsel_graph.axes.notation import format_axes as format_axes
 from wsel_graph.axes.notation import parse_axes as parse_axes
+from wsel_graph.axes.restrict import restrict as restrict
 from wsel_graph.axes.solver import AxisSolver as AxisSolver
 from wsel_graph.axes.solver import Mark as Mark
 from wsel_graph.axes.solver import Tie as Tie
+from wsel_graph.axes.spacing import evenly_spaced as evenly_spaced

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import gc
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -13,7 +14,7 @@ import torch
 from torch import fx, nn
 from torch.fx import Node
 
-from wsel_graph.axes import Axis, positions
+from wsel_graph.axes import Atom, Axis, atoms, positions
 from wsel_graph.capture.trace import Captured, capture
 from wsel_graph.coupling.explain import Explanation, explain
 from wsel_graph.coupling.groups import CoupledGroup, Member, TensorAxes, collect_groups, mark_outputs, tensor_axes
@@ -77,6 +78,25 @@ class ModelGraph:
             hint = f"; did you mean {', '.join(near)}?" if near else ""
             raise UnknownNameError(f"no traced parameter or buffer is named {name!r}{hint}")
         return self.tensors[name]
+
+    def stream(self, node: str) -> frozenset[Atom]:
+        """The atoms that may be selected from in the (first) result of a graph node."""
+        solver = self._walk.solver
+        found = {atom for axis in self._axes_at(node) for atom in atoms(solver.resolve(axis))}
+        return frozenset(atom for atom in found if atom not in solver.pinned)
+
+    def positions(self, node: str) -> int:
+        """How many elements the (first) result of a graph node has for one element of its stream."""
+        solver = self._walk.solver
+        sizes = [
+            1 if any(atom not in solver.pinned for atom in atoms(solver.resolve(axis))) else axis.size
+            for axis in self._axes_at(node)
+        ]
+        return math.prod(sizes)
+
+    def _axes_at(self, node: str) -> tuple[Axis, ...]:
+        value = self._walk.values.get(self._nodes[node])
+        return (value[0] if isinstance(value, list) else value).axes if value else ()
 
     def group_of(self, name: str, dim: int) -> tuple[CoupledGroup, ...]:
         """The coupled groups that make up one dim (zero-based), outermost first."""

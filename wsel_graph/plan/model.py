@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 from wsel_graph.errors import UnknownNameError
@@ -35,15 +36,33 @@ def compact(indices: Sequence[int]) -> Indices:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """How a selected block is laid out anew: reshaped, permuted, and reshaped to where it goes."""
+
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
-    """One student tensor filled from one teacher tensor: `student = teacher[indices[0], :][:, indices[1]]...`."""
+    """Teacher elements for one student tensor, or for a region of it.
+
+    The block `teacher[indices[0], :][:, indices[1]]...` goes to the student's `region`.
+    """
 
     student: str
     teacher: str
     student_shape: tuple[int, ...]
     teacher_shape: tuple[int, ...]
-    indices: tuple[Indices, ...]  # one per dim
+    indices: tuple[Indices, ...]  # one per teacher dim
     parameter: bool  # False for a buffer
+    region: tuple[Indices, ...] | None = None  # one per student dim; None for all of it
+    view: View | None = None  # None where dims correspond one to one
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of the region that is filled."""
+        return self.student_shape if self.region is None else tuple(map(len, self.region))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +104,17 @@ class Plan:
     kept: tuple[Kept, ...]
     choices: tuple[Choice, ...]
     layers: tuple[LayerMap, ...]
+    notes: tuple[str, ...] = ()  # what the user should know besides
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan to a JSON file, which `load_plan` reads; the file is there whole or not at all.
+
+        Raises:
+            OSError: If the file cannot be written.
+        """
+        from wsel_graph.plan.serial import save_plan  # which needs the classes of this module
+
+        save_plan(self, path)
 
     def explain(self, name: str) -> str:
         """Where the values of one student tensor come from, in words.
@@ -92,9 +122,8 @@ class Plan:
         Raises:
             UnknownNameError: If the plan does not know the tensor.
         """
-        for copy in self.copies:
-            if copy.student == name:
-                return _explain_copy(copy, self.choices)
+        if own := [_explain_copy(copy, self.choices) for copy in self.copies if copy.student == name]:
+            return "\n".join(own)
         for kept in self.kept:
             if kept.student == name:
                 return f"{name} {list(kept.shape)} keeps the student's own values: {kept.reason}"
@@ -103,12 +132,19 @@ class Plan:
 
 def _explain_copy(copy: Copy, choices: tuple[Choice, ...]) -> str:
     lines = [f"{copy.student} {list(copy.student_shape)} <- {copy.teacher} {list(copy.teacher_shape)}"]
+    if copy.region is not None:
+        lines.append("  fills " + ", ".join(describe_indices(indices) for indices in copy.region))
     for dim, indices in enumerate(copy.indices):
-        place = f"{copy.student}:{dim}"
+        place = f"{copy.student}:{_student_dim(copy, dim)}"
         groups = [f"{c.role} {c.teacher_size} -> {c.student_size} {c.method}" for c in choices if place in c.members]
         what = "; ".join(groups) or "fixed"
         lines.append(f"  dim {dim}: {describe_indices(indices)} of {copy.teacher_shape[dim]} ({what})")
     return "\n".join(lines)
+
+
+def _student_dim(copy: Copy, dim: int) -> int:
+    """The student dim that a teacher dim goes to, where every dim stays whole."""
+    return copy.view.order.index(dim) if copy.view is not None and dim in copy.view.order else dim
 
 
 def describe_indices(indices: Indices) -> str:

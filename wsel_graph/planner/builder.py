@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from wsel_graph.capture.trace import State
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.propagate import is_coupled_state
-from wsel_graph.errors import PlanError
-from wsel_graph.matching.pairs import Pair, match
-from wsel_graph.plan import Copy, Kept, Plan, compact
+from wsel_graph.errors import MatchError, PlanError
+from wsel_graph.matching.pairs import match
+from wsel_graph.matching.pieces import Piece, Side
+from wsel_graph.plan import Copy, Indices, Kept, Plan, View, compact
 from wsel_graph.planner.align import Misaligned
 from wsel_graph.planner.choose import Chooser
 from wsel_graph.planner.elements import Elements
 from wsel_graph.planner.joint import Joints
-from wsel_graph.planner.layers import layer_maps
+from wsel_graph.planner.messages import unexplained_message
 
 
 def build_plan(
@@ -29,33 +30,63 @@ def build_plan(
         PlanError: If a counterpart does not fit, or nothing would be copied.
     """
     matching = match(student, teacher, keep)
+    if matching.unexplained:
+        raise MatchError(unexplained_message(student, matching.unexplained))
+    pieces = [piece for _, own in matching.pieces for piece in own]
     joints = Joints(student, teacher)
-    joints.add_pairs(matching.pairs)
+    joints.add_pieces(pieces)
     chooser = Chooser(joints, elements or Elements())
     states = {state.name: state for state in student.captured.states}
     copies: list[Copy] = []
     kept = [_kept(states[name], reason) for name, reason in matching.kept]
-    for pair in matching.pairs:
-        reason = chooser.reason_to_keep(joints.dims.get(pair.student, ()))
+    for name, own in matching.pieces:
+        reasons = [chooser.reason_to_keep(joints.dims.get(piece, ())) for piece in own]
+        reason = next(filter(None, reasons), None)
         if reason is None:
-            copies.append(_copy(states[pair.student], teacher, pair, joints, chooser))
+            copies.extend(_copy(states[name], teacher, piece, joints, chooser) for piece in own)
         else:
-            kept.append(_kept(states[pair.student], reason))
+            kept.append(_kept(states[name], reason))
     if not copies:
         raise PlanError(_nothing_message(kept))
     kept.extend(_configuration(states.values()))
-    return Plan(tuple(copies), tuple(kept), tuple(chooser.choices), layer_maps(copies, teacher))
+    return Plan(tuple(copies), tuple(kept), tuple(chooser.choices), matching.layers, matching.notes)
 
 
-def _copy(state: State, teacher: ModelGraph, pair: Pair, joints: Joints, chooser: Chooser) -> Copy:
-    indices = []
-    for paired in joints.dims.get(pair.student, ()):
+def _copy(state: State, teacher: ModelGraph, piece: Piece, joints: Joints, chooser: Chooser) -> Copy:
+    shapes = tuple(state.tensor.shape), teacher.tensors[piece.teacher.tensor].shape
+    indices: list[Indices] = [range(size) for size in shapes[1]]
+    for paired in joints.dims.get(piece, ()):
         chosen = chooser.positions(paired)
         if len(chosen) != paired.student.size:
-            raise PlanError(joints.misaligned_message(pair, paired.dim, Misaligned(paired.student, paired.teacher)))
-        indices.append(compact(chosen))
-    shapes = tuple(state.tensor.shape), teacher.tensors[pair.teacher].shape
-    return Copy(pair.student, pair.teacher, *shapes, tuple(indices), state.kind == "parameter")
+            fault = Misaligned(paired.student, paired.teacher)
+            raise PlanError(joints.misaligned_message(piece, paired.number, fault))
+        indices[piece.teacher.dims[paired.number]] = compact(_within(piece.teacher, paired.number, chosen))
+    region, view = _region(piece.student, shapes[0]), None if piece.plain else _view(piece, shapes[0], indices)
+    names = piece.student.tensor, piece.teacher.tensor
+    return Copy(*names, *shapes, tuple(indices), state.kind == "parameter", region, view)
+
+
+def _within(side: Side, number: int, chosen: Sequence[int]) -> Sequence[int]:
+    """Positions in a part as positions in the whole tensor."""
+    if side.rows is None or side.rows[0] != side.dims[number]:
+        return chosen
+    return [side.rows[1][position] for position in chosen]
+
+
+def _region(side: Side, shape: tuple[int, ...]) -> tuple[Indices, ...] | None:
+    if side.rows is None:
+        return None
+    dim, rows = side.rows
+    return tuple(compact(rows) if d == dim else range(size) for d, size in enumerate(shape))
+
+
+def _view(piece: Piece, shape: tuple[int, ...], indices: Sequence[Indices]) -> View | None:
+    """How the selected teacher block is turned into the student's region; None when dims correspond as they are."""
+    by_place = [piece.teacher.dims[piece.student.dims.index(d)] for d in range(len(shape)) if d in piece.student.dims]
+    order = (*by_place, *(d for d in range(len(indices)) if d not in by_place))  # left out: dims of size 1
+    if order == tuple(range(len(shape))) and len(indices) == len(shape):
+        return None
+    return View(tuple(map(len, indices)), order)
 
 
 def _kept(state: State, reason: str) -> Kept:

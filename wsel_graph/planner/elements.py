@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from wsel_graph.axes import evenly_spaced
 from wsel_graph.errors import PlanError
 
 ElementFunction: TypeAlias = Callable[[int, int], Sequence[int]]
@@ -32,17 +33,7 @@ def uniform(teacher_size: int, student_size: int) -> Sequence[int]:
     >>> list(uniform(8, 4)), list(uniform(5, 3)), list(uniform(7, 5))
     ([0, 2, 4, 6], [0, 2, 4], [0, 2, 3, 4, 6])
     """
-    if teacher_size % student_size == 0:
-        return range(0, teacher_size, teacher_size // student_size)
-    return [_round_half_even(i * (teacher_size - 1), student_size - 1) for i in range(student_size)]
-
-
-def _round_half_even(numerator: int, denominator: int) -> int:
-    """Exact `round(numerator / denominator)`, ties to the even neighbour."""
-    quotient, remainder = divmod(numerator, denominator)
-    if 2 * remainder == denominator:
-        return quotient + quotient % 2
-    return quotient + (2 * remainder > denominator)
+    return evenly_spaced(teacher_size, student_size)
 
 
 def consecutive(teacher_size: int, student_size: int) -> Sequence[int]:

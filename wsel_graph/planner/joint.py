@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from wsel_graph.axes import UNIT, Atom, Axis, atoms
+from wsel_graph.axes import UNIT, Atom, Axis, atoms, restrict
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
 from wsel_graph.errors import PlanError
-from wsel_graph.matching.pairs import Pair
+from wsel_graph.matching.pieces import Piece, Side
 from wsel_graph.planner.align import Leaf, Misaligned, align
 
 
@@ -39,32 +39,37 @@ class Joint:
 
 @dataclass(frozen=True, slots=True)
 class PairedDim:
-    """The axes of one dim of a tensor pair, aligned."""
+    """One dim of a student part and the teacher's dim that corresponds, their axes aligned."""
 
-    pair: Pair
-    dim: int
+    piece: Piece
+    number: int  # place in the `dims` of both sides
     student: Axis
     teacher: Axis
     leaves: tuple[Leaf, ...]
 
     @property
+    def dim(self) -> int:
+        """The student tensor's own dim, zero-based."""
+        return self.piece.student.dims[self.number]
+
+    @property
     def place(self) -> str:
         """The student's dim, `"name:dim"`."""
-        return f"{self.pair.student}:{self.dim}"
+        return f"{self.piece.student.tensor}:{self.dim}"
 
 
 class Joints:
     """Pairs dims one after another and keeps the connected sets.
 
     Attributes:
-        dims: Every paired dim, by student tensor name, in order of dims.
+        dims: Every paired dim, by piece, in the order of its dims.
     """
 
     def __init__(self, student: ModelGraph, teacher: ModelGraph) -> None:
         self._student, self._teacher = student, teacher
         self._of: dict[Atom, Joint] = {}
         self._groups = {group.atom: group for graph in (student, teacher) for group in graph.groups}
-        self.dims: dict[str, list[PairedDim]] = {}
+        self.dims: dict[Piece, list[PairedDim]] = {}
 
     def of(self, axis: Axis) -> Joint | None:
         """The joint group of an atom of either model; None for other axes."""
@@ -84,46 +89,37 @@ class Joints:
         """Every joint group once, in order of first use."""
         return list(dict.fromkeys(self._of.values()))
 
-    def add_pairs(self, pairs: Iterable[Pair]) -> None:
-        """Align every dim of every pair, the simplest first: what they relate guides the others.
+    def add_pieces(self, pieces: Iterable[Piece]) -> None:
+        """Align every dim of every piece, the simplest first: what they relate guides the others.
 
         Raises:
             PlanError: If two dims are built differently, or one coupled group meets two sizes.
         """
-        todo = [(pair, dim) for pair in pairs for dim in range(self._rank(pair))]
+        todo = [(piece, number) for piece in pieces for number in range(len(piece.student.dims))]
         todo.sort(key=lambda item: max(len(list(atoms(axis))) for axis in self._axes(*item)))  # stable
-        for pair, dim in todo:
-            self._add(pair, dim)
+        for piece, number in todo:
+            self._add(piece, number)
         for dims in self.dims.values():
-            dims.sort(key=lambda paired: paired.dim)
+            dims.sort(key=lambda paired: paired.number)
         for joint in self.all:
             self._check_sizes(joint)
 
-    def _axes(self, pair: Pair, dim: int) -> tuple[Axis, Axis]:
-        return self._student.tensors[pair.student].axes[dim], self._teacher.tensors[pair.teacher].axes[dim]
+    def _axes(self, piece: Piece, number: int) -> tuple[Axis, Axis]:
+        return _axis(self._student, piece.student, number), _axis(self._teacher, piece.teacher, number)
 
-    def _rank(self, pair: Pair) -> int:
-        ours, theirs = self._student.tensors[pair.student], self._teacher.tensors[pair.teacher]
-        if len(ours.shape) != len(theirs.shape):
-            raise PlanError(
-                f"student {pair.student} {list(ours.shape)} and teacher {pair.teacher} {list(theirs.shape)} have "
-                f"different numbers of dims. Build both the same way, or pass keep=[{pair.student!r}]."
-            )
-        return len(ours.shape)
-
-    def _add(self, pair: Pair, dim: int) -> None:
-        ours, theirs = self._axes(pair, dim)
+    def _add(self, piece: Piece, number: int) -> None:
+        ours, theirs = self._axes(piece, number)
         try:
             leaves = tuple(align(ours, theirs, self._belong))
         except Misaligned as fault:
-            raise PlanError(self.misaligned_message(pair, dim, fault)) from None
-        paired = PairedDim(pair, dim, ours, theirs, leaves)
+            raise PlanError(self.misaligned_message(piece, number, fault)) from None
+        paired = PairedDim(piece, number, ours, theirs, leaves)
         for leaf in leaves:
             if leaf.whole:
                 self._take_whole(leaf, paired.place)
             else:
                 self._relate(leaf, paired.place)
-        self.dims.setdefault(pair.student, []).append(paired)
+        self.dims.setdefault(piece, []).append(paired)
 
     def _belong(self, student: Axis, teacher: Axis) -> bool:
         """Whether two parts are known to belong together: related before, or not related yet and of one role."""
@@ -161,14 +157,16 @@ class Joints:
             self._of |= dict.fromkeys((*theirs.student, *theirs.teacher), ours)
         return ours or theirs or Joint()
 
-    def misaligned_message(self, pair: Pair, dim: int, fault: Misaligned) -> str:
+    def misaligned_message(self, piece: Piece, number: int, fault: Misaligned) -> str:
         """What to say when the two axes of a paired dim do not correspond."""
-        ours, theirs = self._student.tensors[pair.student], self._teacher.tensors[pair.teacher]
+        ours = self._student.tensors[piece.student.tensor]
+        theirs = self._teacher.tensors[piece.teacher.tensor]
         return (
-            f"dim {dim} of student {pair.student} {list(ours.shape)} and teacher {pair.teacher} {list(theirs.shape)} "
+            f"dim {piece.student.dims[number]} of student {piece.student.tensor} {list(ours.shape)} and dim "
+            f"{piece.teacher.dims[number]} of teacher {piece.teacher.tensor} {list(theirs.shape)} "
             f"are built differently:\n  student: {ours.notation}\n  teacher: {theirs.notation}\n"
             f"The parts of size {fault.student.size} and {fault.teacher.size} do not correspond. "
-            f"Change the student's layout, or pass keep=[{pair.student!r}]."
+            f"Change the student's layout, or pass keep=[{piece.student.tensor!r}]."
         )
 
     def _check_sizes(self, joint: Joint) -> None:
@@ -182,6 +180,21 @@ class Joints:
                     f"The two models couple their axes differently. Give these axes of the {word} one size, or leave "
                     f"the tensors of one of them at the student's own values, such as keep=[{_example(joint)!r}]."
                 )
+
+
+def _axis(graph: ModelGraph, side: Side, number: int) -> Axis:
+    """The axis of one dim of a part."""
+    dim = side.dims[number]
+    axis = graph.tensors[side.tensor].axes[dim]
+    if side.rows is None or side.rows[0] != dim:
+        return axis
+    part = restrict(axis, side.rows[1])
+    if part is None:
+        raise PlanError(
+            f"a part of {side.tensor} is used on its own, and its dim {dim} ({graph.tensors[side.tensor].notation}) "
+            f"cannot be cut there. Pass keep for the tensors that it would fill."
+        )
+    return part
 
 
 def _members(group: CoupledGroup) -> str:

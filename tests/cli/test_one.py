@@ -6,60 +6,17 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from wsel_graph.cli import main, parse_inputs
+from wsel_graph.cli.inputs import parse_inputs
+from wsel_graph.cli.main import main
 from wsel_graph.errors import ExampleInputsError
 
-MODELS = """
-import torch
-from torch import nn
-
-
-def mlp(width=8):
-    return nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 2))
-
-
-class Ids(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embed, self.fc = nn.Embedding(5, 4), nn.Linear(4, 2)
-
-    def forward(self, ids, scale=None):
-        return self.fc(self.embed(ids)) * (1 if scale is None else scale)
-
-
-CALLS = [0]
-
-
-class Mad(nn.Module):  # every call gives another result: no group can be proved
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 2)
-
-    def forward(self, x):
-        CALLS[0] += 1
-        return self.b(self.a(x)) * CALLS[0]
-
-
-def number():
-    return 3
-
-
-def fails():
-    raise RuntimeError("no such weights")
-"""
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> str:
-    """A file with models."""
-    file = tmp_path / "models.py"
-    file.write_text(MODELS)
-    return str(file)
+from .conftest import Run
 
 
 def test_verify_a_callable_in_a_file(models: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,10 +60,11 @@ REFUSED = [
     pytest.param(["{}:nothing", "--input", "2x4"], r"models\.py has no callable named 'nothing'", id="name"),
     pytest.param(["{}:number", "--input", "2x4"], r"number gave a int, not an nn\.Module", id="no module"),
     pytest.param(["{}:fails", "--input", "2x4"], r"fails raised RuntimeError: no such weights", id="raises"),
-    pytest.param(["{}:mlp", "--input", "2x4", "--arg", "depth=3"], r"mlp raised TypeError.*depth", id="argument"),
-    pytest.param(["mlp", "--input", "2x4"], r"'mlp' names no module: write package\.module:callable", id="no source"),
+    pytest.param(["{}:mlp", "--input", "2x4", "--arg", "blocks=3"], r"mlp raised TypeError.*blocks", id="argument"),
+    pytest.param(["mlp", "--input", "2x4"], r"'mlp' names no model: write package\.module:callable", id="no source"),
     pytest.param(["nowhere.py:mlp", "--input", "2x4"], r"there is no file nowhere\.py", id="no file"),
     pytest.param(["no_such_package:mlp", "--input", "2x4"], r"no_such_package cannot be imported", id="no package"),
+    pytest.param(["{}:mlp"], r"the inputs of .*:mlp are not known: give them as --input 2x3x224x224", id="no input"),
     pytest.param(["{}:mlp", "--input", "2x5"], r"RuntimeError in module 0 \(Linear\)", id="wrong shape"),
     pytest.param(["{}:mlp", "--input", "2xfour"], r"'2xfour' is no input: write sizes joined by x", id="shape"),
     pytest.param(["{}:mlp", "--input", "2x4:float99"], r"'2x4:float99' is no input", id="dtype"),
@@ -127,14 +85,85 @@ def test_refused(arguments: list[str], text: str, models: str, capsys: pytest.Ca
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["verify"], ["verify", "m:f"], ["prune", "m:f"], ["verify", "m:f", "--input", "2", "--seed", "x"]],
-    ids=["nothing", "no model", "no input", "unknown command", "bad seed"],
+    [[], ["verify"], ["prune", "m:f"], ["verify", "m:f", "--input", "2", "--seed", "x"]],
+    ids=["nothing", "no model", "unknown command", "bad seed"],
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
     assert capsys.readouterr().err.startswith("usage: wsel-graph")
+
+
+def test_inspect_shows_axes_and_groups(models: str, run: Callable[..., Run]) -> None:
+    done = run("inspect", f"{models}:Norm", "--input", "2x3x8x8")
+    assert done.code == 0
+    assert done.out.startswith(f"{models}:Norm: 258 parameters in 6 tensors, ")
+    rows = done.lines()
+    assert ["conv.weight", "8x3x3x3", "hidden", "input", "kernel1", "kernel2"] in rows
+    assert ["bn.running_var", "8", "hidden", "buffer"] in rows
+    assert ["3", "input", "pinned:", "input", "input_0", "1:", "conv.weight:1"] in rows
+    assert (
+        "Never selected from (integers, and buffers of constants): steps, scratch, bn.num_batches_tracked" in done.out
+    )
+
+
+def test_inspect_json(models: str, run: Callable[..., Run]) -> None:
+    found = run("inspect", f"{models}:Tied", "--input", "2x3:int64", "--json").json
+    assert found["tensors"] == [
+        {
+            "name": "embed.weight", "names": ["embed.weight", "head.weight"], "kind": "parameter", "dtype": "float32",
+            "shape": [11, 8], "axes": "vocabulary hidden", "use": "weight of aten::embedding",
+        }
+    ]  # fmt: skip
+    members = [[(member["tensor"], member["dim"]) for member in group["members"]] for group in found["groups"]]
+    assert members == [[("embed.weight", 0)], [("embed.weight", 1)]]
+    assert [group["free"] for group in found["groups"]] == [False, True]
+    assert [group["pinned"] for group in found["groups"]] == ["vocabulary", None]
+    assert (found["parameters"], found["free_fraction"], found["unknown_ops"]) == (88, 1.0, {})
+
+
+MIXES = """
+import torch
+from torch import nn
+
+
+@torch.library.custom_op("wsel_cli_test::mix", mutates_args=())
+def mix(x: torch.Tensor) -> torch.Tensor:
+    return x + x.mean(-1, keepdim=True)
+
+
+@mix.register_fake
+def _(x):
+    return torch.empty_like(x)
+
+
+class Mixes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.b(mix(self.a(x)))
+"""
+
+
+def test_inspect_teaches_unknown_operators(run: Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "mixes.py").write_text(MIXES)
+    name = f"{tmp_path / 'mixes.py'}:Mixes"
+    done = run("inspect", name, "--input", "2x4")
+    assert "wsel_cli_test::mix.default has no propagation rule: its axes are pinned. This would teach it:" in done.out
+    assert "@ws.propagates(" in done.out
+    assert list(run("inspect", name, "--input", "2x4", "--json").json["unknown_ops"]) == ["wsel_cli_test::mix.default"]
+
+
+def test_library_models_need_no_input(run: Callable[..., Run], libraries: None) -> None:
+    options = ("--arg", "img_size=32", "--arg", "depth=1", "--arg", "num_classes=5")
+    done = run("verify", "timm:vit_tiny_patch16_224", *options, "--json")
+    assert done.code == 0
+    assert done.json["ok"] is True
+    shown = run("inspect", "timm:vit_tiny_patch16_224", *options)
+    assert ["blocks.0.attn.qkv.weight", "576x192", "(3", "heads", "head_dim)", "embed"] in shown.lines()
 
 
 def test_as_a_program(models: str) -> None:

@@ -1,0 +1,218 @@
+"""Checkpoints of every kind: what they give, how strictly they load, and what is said when they do not."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from tests.nets import ConvNet, Language, mlp
+from wsel_graph.cli.weights import load_weights, read_weights, save_weights, tensors_to_save
+from wsel_graph.errors import PlanError
+
+from .conftest import filled
+
+STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2), "b": torch.tensor(4)}
+
+
+def sharded(folder: Path, suffix: str = ".safetensors") -> Path:
+    """Two shards and their index, as transformers names them."""
+    stem = "model" if suffix == ".safetensors" else "pytorch_model"
+    places = {name: f"{stem}-{1 + (name == 'b')}{suffix}" for name in STATE}
+    for shard in set(places.values()):
+        part = {name: tensor for name, tensor in STATE.items() if places[name] == shard}
+        save_file(part, folder / shard) if suffix == ".safetensors" else torch.save(part, folder / shard)
+    index = folder / f"{stem}{suffix}.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    return index
+
+
+def pickled(name: str, content: object) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        torch.save(content, folder / name)
+        return folder / name
+
+    return write
+
+
+def in_folder(folder: Path) -> Path:
+    save_file(STATE, folder / "model.safetensors")
+    return folder
+
+
+def plain(folder: Path) -> Path:
+    save_file(STATE, folder / "a.safetensors")
+    return folder / "a.safetensors"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(plain, id="safetensors"),
+        pytest.param(sharded, id="shards"),
+        pytest.param(lambda folder: sharded(folder, ".bin"), id="pickled shards"),
+        pytest.param(lambda folder: sharded(folder).parent, id="folder of shards"),
+        pytest.param(in_folder, id="folder"),
+        pytest.param(pickled("a.pt", STATE), id="pt"),
+        pytest.param(pickled("a.pth", {"model": STATE, "epoch": 3, "args": {"lr": 1.0}}), id="inside a checkpoint"),
+    ],
+)
+def test_every_kind_gives_the_tensors(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    found = read_weights(write(tmp_path))
+    assert found.keys() == STATE.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in STATE.items())
+
+
+class Harm:
+    """Code in a pickle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.write_text, (Path("harm.txt"), "done"))
+
+
+def test_pickles_run_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": torch.ones(1), "b": Harm()}, tmp_path / "a.pt")
+    with pytest.raises(PlanError, match=r"a\.pt holds more than tensors.*could run any code.*safetensors"):
+        read_weights(tmp_path / "a.pt")
+    assert not (tmp_path / "harm.txt").exists()
+
+
+def write(name: str, content: bytes) -> Callable[[Path], Path]:
+    def put(folder: Path) -> Path:
+        (folder / name).write_bytes(content)
+        return folder / name
+
+    return put
+
+
+def index(**places: str) -> Callable[[Path], Path]:
+    return write("a.index.json", json.dumps({"weight_map": places}).encode())
+
+
+def cut(folder: Path) -> Path:
+    file = plain(folder)
+    file.write_bytes(file.read_bytes()[:-4])
+    return file
+
+
+def lost_tensor(folder: Path) -> Path:
+    file = sharded(folder)
+    save_file({"other": torch.ones(1)}, folder / "model-2.safetensors")
+    return file
+
+
+def lost_shard(folder: Path) -> Path:
+    file = sharded(folder)
+    (folder / "model-2.safetensors").unlink()
+    return file
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        pytest.param(lambda f: f / "none.pt", r"there is no weights file .*none\.pt", id="missing"),
+        pytest.param(lambda f: f, r"holds none of model\.safetensors, .*: name the file", id="empty folder"),
+        pytest.param(write("a.txt", b""), r"a\.txt is no weights file: \.safetensors, \.json", id="suffix"),
+        pytest.param(cut, r"a\.safetensors is no whole safetensors file .*fetch or write it again", id="cut"),
+        pytest.param(write("a.pt", b"PK\x03\x04 no zip"), r"a\.pt is no whole checkpoint", id="broken zip"),
+        pytest.param(write("a.pt", pickle.dumps(print)), r"a\.pt holds more than tensors", id="function"),
+        pytest.param(pickled("a.pt", {"lr": 1.0}), r"a\.pt holds no state dict", id="no tensors"),
+        pytest.param(pickled("a.pt", [torch.ones(1)]), r"a\.pt holds no state dict", id="list"),
+        pytest.param(
+            pickled("a.pt", {"model": STATE, "ema": STATE}),
+            r"several state dicts \(ema, model\): save the one",
+            id="two",
+        ),
+        pytest.param(write("a.json", b"[]"), r'a\.json is no index of shards: it needs a "weight_map"', id="index"),
+        pytest.param(index(a="../b.safetensors"), r"names '\.\./b\.safetensors', which is not beside it", id="outside"),
+        pytest.param(lost_shard, r"1 of 2 shards of .* are missing: model-2\.safetensors", id="lost shard"),
+        pytest.param(lost_tensor, r"promises 1 tensors that its shards lack: b", id="lost tensor"),
+    ],
+)
+def test_refused(write: Callable[[Path], Path], said: str, tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=said):
+        read_weights(write(tmp_path))
+
+
+# -- loading
+
+
+def test_loading_is_strict(tmp_path: Path) -> None:
+    save_file({**mlp(8).state_dict(), "more": torch.ones(1)}, tmp_path / "a.safetensors")
+    model = nn.Sequential(*mlp(8), nn.Linear(3, 3))
+    with pytest.raises(PlanError) as caught:
+        load_weights(model, tmp_path / "a.safetensors", "teacher")
+    assert str(caught.value).splitlines() == [
+        f"the weights in {tmp_path / 'a.safetensors'} are not those of the teacher:",
+        "  - 2 tensors are not in the file: 5.weight, 5.bias",
+        "  - 1 tensors of the file are not in the model: more",
+        "Build the teacher with the arguments that the weights were made with (--teacher-arg KEY=VALUE), or rename "
+        "the tensors.",
+    ]
+    with pytest.raises(PlanError, match=r"0\.weight is \[8, 4\] in the file and \[6, 4\] in the model"):
+        load_weights(mlp(6), tmp_path / "a.safetensors", "student")
+
+
+@pytest.mark.parametrize("left_out", ["embed.weight", "head.weight"])
+def test_tied_names_may_be_left_out(left_out: str, tmp_path: Path) -> None:
+    state = {name: t.clone() for name, t in filled(Language(8, tied=True)).state_dict().items() if name != left_out}
+    save_file(state, tmp_path / "a.safetensors")
+    model = Language(8, tied=True)
+    load_weights(model, tmp_path / "a.safetensors", "teacher")
+    assert torch.equal(model.embed.weight, filled(Language(8, tied=True)).state_dict()["embed.weight"])
+    with pytest.raises(PlanError, match=rf"1 tensors are not in the file: {left_out}"):
+        load_weights(Language(8, tied=False), tmp_path / "a.safetensors", "teacher")
+
+
+def test_data_parallel_names(tmp_path: Path) -> None:
+    model = filled(mlp(8))
+    save_file({f"module.{name}": tensor for name, tensor in model.state_dict().items()}, tmp_path / "a.safetensors")
+    fresh = mlp(8)
+    load_weights(fresh, tmp_path / "a.safetensors", "teacher")
+    assert torch.equal(fresh[0].weight, model[0].weight)
+
+
+# -- writing
+
+
+class Shared(nn.Module):
+    """Views of one storage, a transposed parameter, and an expanded buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        base = torch.arange(12.0).reshape(3, 4)
+        self.rows = nn.Parameter(base[1:])
+        self.turned = nn.Parameter(base.T)
+        self.register_buffer("wide", torch.ones(1).expand(5))
+        self.register_buffer("count", torch.tensor(3))
+        self.small = nn.Parameter(torch.ones(2, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize(
+    "make", [Shared, lambda: Language(8, tied=True), lambda: ConvNet(4)], ids=["views", "tied", "batch norm"]
+)
+def test_what_is_written_loads(make: Callable[[], nn.Module], tmp_path: Path) -> None:
+    model = make()
+    save_weights(tensors_to_save(model), tmp_path / "a.safetensors")
+    found, expected = load_file(tmp_path / "a.safetensors"), model.state_dict()
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor)
+        assert found[name].dtype == tensor.dtype
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    file.write_text("old")
+    with pytest.raises(PlanError, match=r"a\.safetensors cannot be written"):
+        save_weights({"a": torch.eye(2).to_sparse()}, file)
+    assert file.read_text() == "old"
+    assert [found.name for found in tmp_path.iterdir()] == ["a.safetensors"]

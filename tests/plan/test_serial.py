@@ -1,0 +1,216 @@
+"""Plan files: what comes back equals what was written, and what is not a plan is refused with the place."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import wsel_graph as ws
+from tests.nets import Transformer
+from wsel_graph.errors import PlanError
+from wsel_graph.plan import Choice, Copy, Kept, LayerMap, Plan
+from wsel_graph.plan.codec import decode, encode
+from wsel_graph.plan.serial import parse_plan, plan_document
+
+NAMES = st.text(min_size=1, max_size=8)
+SIZES = st.integers(1, 9)
+INDICES = st.one_of(
+    st.builds(range, st.integers(0, 9), st.integers(0, 40), st.sampled_from((1, 2, 7, -1))),
+    st.lists(st.integers(0, 40), max_size=4).map(tuple),
+)
+
+
+@st.composite
+def copies(draw: st.DrawFn) -> Copy:
+    """A copy with one index list per dim; nothing else about it need make sense."""
+    dims = draw(st.integers(0, 4))
+    shapes = st.tuples(*[SIZES] * dims)
+    lists = draw(st.tuples(*[INDICES] * dims))
+    return Copy(draw(NAMES), draw(NAMES), draw(shapes), draw(shapes), lists, draw(st.booleans()))
+
+
+def tuples(items: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
+    return st.lists(items, max_size=3).map(tuple)
+
+
+PLANS = st.builds(
+    Plan,
+    copies=tuples(copies()),
+    kept=tuples(st.builds(Kept, NAMES, tuples(SIZES), NAMES, st.booleans())),
+    choices=tuples(st.builds(Choice, NAMES, NAMES, SIZES, SIZES, NAMES, tuples(NAMES))),
+    layers=tuples(st.builds(LayerMap, NAMES, SIZES, tuples(st.tuples(SIZES, SIZES)))),
+)
+
+
+@given(PLANS)
+def test_what_comes_back_is_what_was_written(plan: Plan) -> None:
+    back = parse_plan(json.dumps(plan_document(plan)))
+    assert back == plan
+    assert repr(back) == repr(plan)  # a range and an equal range of other bounds are told apart
+
+
+def test_a_real_plan_through_a_file(tmp_path: Path) -> None:
+    student, teacher = Transformer(8, 2, 4, depth=2, labels=3), Transformer(16, 4, 4, depth=4, labels=9)
+    plan = ws.plan(student, teacher, (2, 5, 7), method="random")
+    plan.save(tmp_path / "a.plan.json")
+    assert ws.load_plan(tmp_path / "a.plan.json") == plan
+    assert [file.name for file in tmp_path.iterdir()] == ["a.plan.json"]
+    ws.apply(ws.load_plan(tmp_path / "a.plan.json"), student, teacher)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    Plan((), (), (), ()).save(file)
+    before = file.read_text()
+    broken = Plan((), (Kept("a", (2,), object(), True),), (), ())  # type: ignore[arg-type]
+    with pytest.raises(PlanError, match=r"plan\.kept\[0\]\.reason is a object, which a plan file cannot hold"):
+        broken.save(file)
+    assert file.read_text() == before
+
+
+# -- fields that classes may get: the codec follows the type hints
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Resize:
+    dim: int
+    mode: Literal["linear", "nearest"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rich:
+    name: str
+    region: tuple[range | tuple[int, ...], ...] | None = None
+    view: View | None = None
+    resize: tuple[Resize, ...] = ()
+    scale: float = 1.0
+    part: View | Resize | str | None = None
+    sizes: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        pytest.param(Rich("a"), {"name": "a", "sizes": {}}, id="defaults"),
+        pytest.param(
+            Rich("a", region=(range(3), (0, 2))),
+            {"name": "a", "region": [{"range": [0, 3, 1]}, [0, 2]], "sizes": {}},
+            id="region",
+        ),
+        pytest.param(
+            Rich("a", view=View((2, 3), (1, 0)), scale=0.5, sizes={"b": (1, 2)}),
+            {"name": "a", "view": {"shape": [2, 3], "order": [1, 0]}, "scale": 0.5, "sizes": {"b": [1, 2]}},
+            id="nested",
+        ),
+        pytest.param(
+            Rich("a", resize=(Resize(0, "linear"),), part=Resize(1, "nearest")),
+            {
+                "name": "a",
+                "resize": [{"dim": 0, "mode": "linear"}],
+                "part": {"dim": 1, "mode": "nearest"},
+                "sizes": {},
+            },
+            id="one of two classes",
+        ),
+        pytest.param(Rich("a", part="b"), {"name": "a", "part": "b", "sizes": {}}, id="string"),
+    ],
+)
+def test_other_dataclasses(value: Rich, written: object) -> None:
+    assert encode(value, "x") == written
+    assert decode(Rich, json.loads(json.dumps(written)), "x") == value
+
+
+def test_an_integer_is_a_number_but_true_is_no_integer() -> None:
+    assert decode(float, 2, "x") == 2.0
+    with pytest.raises(PlanError, match="x: expected an integer, found true"):
+        decode(int, True, "x")
+
+
+# -- refusals
+
+COPY = {
+    "student": "a", "teacher": "b", "student_shape": [2], "teacher_shape": [4],
+    "indices": [{"range": [0, 4, 2]}], "parameter": True,
+}  # fmt: skip
+
+
+def document(**changes: object) -> dict[str, object]:
+    inner = {"copies": [{**COPY, **changes}], "kept": [], "choices": [], "layers": []}
+    return {"format": "wsel-plan", "version": 1, "plan": inner}
+
+
+def test_the_document_of_the_refusals_is_accepted() -> None:
+    assert parse_plan(json.dumps(document())).copies[0].indices == (range(0, 4, 2),)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("", r"p\.json is not complete JSON, line 1 column 1.*write the plan again", id="empty"),
+        pytest.param(json.dumps(document())[:-20], r"p\.json is not complete JSON.*cut off", id="truncated"),
+        pytest.param("[]", r'p\.json is not a plan: it does not start with "format": "wsel-plan"', id="array"),
+        pytest.param('{"format": "x"}', r"p\.json is not a plan", id="other format"),
+        pytest.param('{"a": 1, "a": 2}', r"p\.json is not a plan: the key 'a' stands twice", id="repeated key"),
+        pytest.param('{"a": NaN}', r"p\.json is not a plan: NaN is no JSON number", id="not a number"),
+        pytest.param(
+            json.dumps({**document(), "version": 2}),
+            r"p\.json is a plan of version 2, this wsel_graph reads version 1: make the plan again",
+            id="version",
+        ),
+        pytest.param(json.dumps({**document(), "version": True}), r"of version True", id="version of another type"),
+        pytest.param(json.dumps({**document(), "more": 1}), r"check 'more'", id="header key"),
+        pytest.param(
+            json.dumps(document(studnet="c")),
+            r"p\.json: plan\.copies\[0\]: 'studnet' is no field of a Copy; did you mean 'student'\?",
+            id="key",
+        ),
+        pytest.param(
+            json.dumps(document(indices=[{"range": [0, 4]}])),
+            r'plan\.copies\[0\]\.indices\[0\]: expected {"range": \[start, stop, step\]}, found {"range": \[0, 4\]}',
+            id="short range",
+        ),
+        pytest.param(json.dumps(document(indices=[{"range": [0, 4, 0]}])), r"expected {\"range\"", id="no step"),
+        pytest.param(
+            json.dumps(document(indices=["0:4"])),
+            r'indices\[0\]: expected {"range": \[start, stop, step\]} or an array, found "0:4"',
+            id="no indices",
+        ),
+        pytest.param(
+            json.dumps(document(indices=[[0, 1.5]])), r"indices\[0\]\[1\]: expected an integer, found 1\.5", id="float"
+        ),
+        pytest.param(json.dumps(document(parameter=1)), r"parameter: expected true or false, found 1", id="flag"),
+        pytest.param(
+            json.dumps(document(indices=[])),
+            r"plan\.copies\[0\] \(a\): 0 index lists for a teacher tensor of 1 dims, \[4\]",
+            id="no lists",
+        ),
+        pytest.param(
+            json.dumps({**document(), "plan": {"copies": []}}),
+            r"plan: a Plan needs 'kept', 'choices', 'layers', which the file lacks",
+            id="missing keys",
+        ),
+    ],
+)
+def test_refused(text: str, said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        parse_plan(text, "p.json")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"the plan .*none\.json cannot be read: No such file"):
+        ws.load_plan(tmp_path / "none.json")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PlanError, match=r"binary\.json is not a plan: it is no UTF-8 text"):
+        ws.load_plan(tmp_path / "binary.json")

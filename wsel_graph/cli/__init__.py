@@ -1,0 +1,1 @@
+"""The command line. Only here are timm, torchvision and transformers named, and imported when asked for."""

@@ -1,0 +1,106 @@
+"""Align the folded sequences of student and teacher: stage with stage, single component with single component."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wsel_graph.matching.segments import Item
+
+SAME_KIND, SAME_STRUCTURE, SAME_NEIGHBOUR = 100, 10, 1
+"""Worth of one node in a segment of the same coarse kind, of the same exact kind, and of an equal neighbour item.
+
+Items at different resolutions (levels) are worth half of that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Pairs of item numbers in order, and for student items with several equally good partners, those partners."""
+
+    pairs: tuple[tuple[int, int], ...]
+    ambiguous: tuple[tuple[int, tuple[int, ...]], ...]
+
+
+def worth(student: Item, teacher: Item) -> int:
+    """How much of the student's item has a counterpart in the teacher's; 0 where nothing has."""
+    if student.stage != teacher.stage and not (len(student.segments) == len(teacher.segments) == 1):
+        return 0
+    sizes = {segment.coarse: len(segment.nodes) for segment in student.segments}
+    common = sum(sizes[kind] * count for kind, count in (student.kinds & teacher.kinds).items())
+    exact = sum((student.exact & teacher.exact).values())
+    return (SAME_KIND * common + SAME_STRUCTURE * exact) // (1 if student.level == teacher.level else 2)
+
+
+def align_items(student: Sequence[Item], teacher: Sequence[Item]) -> Alignment:
+    """The order-keeping pairing of the greatest worth; where several are equally good, what they disagree on."""
+    table = _worths(student, teacher)
+    ahead = _best_from(table)
+    early, late = (_walk(table, ahead, prefer_early=early) for early in (True, False))
+    pairs: list[tuple[int, int]] = []
+    ambiguous: list[tuple[int, tuple[int, ...]]] = []
+    for number in sorted(early.keys() | late.keys()):
+        one, other = early.get(number), late.get(number)
+        if one is not None and one == other:
+            pairs.append((number, one))
+        else:
+            ambiguous.append((number, tuple(sorted({n for n in (one, other) if n is not None}))))
+    return Alignment(tuple(pairs), tuple(ambiguous))
+
+
+def _worths(student: Sequence[Item], teacher: Sequence[Item]) -> list[list[int]]:
+    known: dict[tuple[object, object], int] = {}
+    marks = [_mark(items) for items in (student, teacher)]
+    rows = []
+    for s, item in enumerate(student):
+        row = []
+        for t, other in enumerate(teacher):
+            key = (marks[0][s], marks[1][t])
+            if key not in known:
+                known[key] = worth(item, other)
+            value = known[key]
+            row.append(value and value + SAME_NEIGHBOUR * _neighbours(marks, s, t))
+        rows.append(row)
+    return rows
+
+
+def _mark(items: Sequence[Item]) -> list[object]:
+    return [(item.stage, item.level, tuple(sorted(item.exact.items()))) for item in items]
+
+
+def _neighbours(marks: list[list[object]], s: int, t: int) -> int:
+    """Equal neighbours, counting the ends of the two sequences as neighbours too."""
+    student, teacher = marks
+    before = (student[s - 1] if s else None) == (teacher[t - 1] if t else None)
+    after = (student[s + 1] if s + 1 < len(student) else None) == (teacher[t + 1] if t + 1 < len(teacher) else None)
+    return before + after
+
+
+def _best_from(table: list[list[int]]) -> list[list[int]]:
+    """`best[s][t]`: the greatest worth of the student's items from s on with the teacher's from t on."""
+    rows, columns = len(table), len(table[0]) if table else 0
+    best = [[0] * (columns + 1) for _ in range(rows + 1)]
+    for s in range(rows - 1, -1, -1):
+        own, below, worths = best[s], best[s + 1], table[s]
+        for t in range(columns - 1, -1, -1):
+            value = max(below[t], own[t + 1])
+            if worths[t]:
+                value = max(value, worths[t] + below[t + 1])
+            own[t] = value
+    return best
+
+
+def _walk(table: list[list[int]], best: list[list[int]], *, prefer_early: bool) -> dict[int, int]:
+    """One best alignment: with partners as early, or as late, as the worth allows."""
+    found: dict[int, int] = {}
+    s = t = 0
+    while s < len(table) and t < len(table[0]):
+        worth_here = table[s][t]
+        taken = worth_here and worth_here + best[s + 1][t + 1] == best[s][t]
+        if taken and (prefer_early or best[s][t + 1] < best[s][t]):
+            found[s] = t
+            s, t = s + 1, t + 1
+        elif best[s][t + 1] == best[s][t]:
+            t += 1
+        else:
+            s += 1
+    return found

@@ -1,0 +1,104 @@
+"""The component graph: components and joins, with edges along which activations flow.
+
+A component is a place where parameters are used; a join is where two activations meet (add, mul, cat, contract).
+Everything else - views, activation functions, masks, rotary codes, pooling - is dissolved into edges, so that two
+implementations of one architecture give one graph. Labels carry neither names nor sizes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import networkx as nx
+
+UNORDERED = frozenset({"add", "mul", "write"})
+"""Joins whose operands may be exchanged."""
+
+LIGHT = frozenset({"norm", "batch_norm", "scale", "shift"})
+"""Components of one input that keep its axes; two blocks that differ in these alone are alike, though not equal."""
+
+ROOTS = frozenset({"table", "token"})
+"""Components without an input: a parameter that takes part as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One parameter of a component.
+
+    Attributes:
+        tensor: First name of the parameter or buffer.
+        dims: Its own dims in the order that the component gives them (a linear: out, in), the dims of size 1 that
+            only broadcast left out; None when they are used in a way that no order describes.
+        feature: Position in `dims` of the component's output features; None where they are not an axis of it.
+        rows: Zero-based elements along the feature dim that belong to this part; None for all of them.
+    """
+
+    tensor: str
+    dims: tuple[int, ...] | None
+    feature: int | None = None
+    rows: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """An activation that flows into a node: from where, as what, and what happens on the way."""
+
+    source: int
+    argument: str
+    tags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A component, or a join (which has no slots)."""
+
+    label: str
+    inputs: tuple[Edge, ...]
+    slots: tuple[tuple[str, Slot], ...]
+    fx: str  # name of the graph node
+    module: str  # path of the module that runs it
+    part: tuple[int, int] = (0, 1)  # which part of a component that is cut, of how many
+
+    @property
+    def light(self) -> bool:
+        """Whether it only rescales its one input."""
+        return self.label in LIGHT and len(self.inputs) == 1
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of its parameters."""
+        return tuple(slot.tensor for _, slot in self.slots)
+
+
+@dataclass(frozen=True)
+class ComponentGraph:
+    """Nodes in order of execution, numbered from 0; `results` are the edges into the model's outputs."""
+
+    nodes: tuple[Node, ...]
+    results: tuple[Edge, ...]
+    unused: tuple[str, ...] = field(default=())  # parameters that no component holds
+
+    @cached_property
+    def digraph(self) -> nx.DiGraph:
+        """As a `networkx` graph, nodes with their labels."""
+        graph = nx.DiGraph()
+        for number, node in enumerate(self.nodes):
+            graph.add_node(number, label=node.label, fx=node.fx, module=node.module)
+        for number, node in enumerate(self.nodes):
+            graph.add_edges_from((edge.source, number) for edge in node.inputs)
+        return graph
+
+    @cached_property
+    def consumers(self) -> tuple[tuple[tuple[int, Edge], ...], ...]:
+        """For every node, the nodes that read it and along which edge."""
+        found: list[list[tuple[int, Edge]]] = [[] for _ in self.nodes]
+        for number, node in enumerate(self.nodes):
+            for edge in node.inputs:
+                found[edge.source].append((number, edge))
+        return tuple(map(tuple, found))
+
+
+def renumbered(edge: Edge, source: int) -> Edge:
+    """The same edge from another node."""
+    return replace(edge, source=source)

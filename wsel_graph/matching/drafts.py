@@ -1,0 +1,164 @@
+"""Nodes while the component graph grows, and how components that are cut apart become one component per part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import fx
+
+from wsel_graph.capture.recorder import TensorInfo
+from wsel_graph.coupling.propagate import bind
+from wsel_graph.matching.components import ComponentGraph, Edge, Node, Slot
+from wsel_graph.matching.weights import Leaf, Weights
+
+
+@dataclass(frozen=True, slots=True)
+class DraftEdge:
+    """An edge, with the mask of the source's features that flow along it (one byte each; None for all)."""
+
+    source: int
+    argument: str
+    tags: frozenset[str]
+    rows: int | None
+
+
+@dataclass(slots=True)
+class Draft:
+    """A node that may still take a bias, be absorbed by another, or be cut into parts."""
+
+    label: str
+    edges: list[DraftEdge]
+    slots: list[tuple[str, Leaf]] = field(default_factory=list)
+    features: int | None = None  # size of the output feature axis, where it can be cut
+    leading: bool = False  # the weight's first dim is that axis (a convolution's), else the last but one
+    at: str = ""  # name of the graph node
+    module: str = ""
+    dead: bool = False
+
+    @classmethod
+    def holding(cls, label: str, held: Mapping[str, Weights], edges: Iterable[DraftEdge] = ()) -> Draft:
+        """A component with these parameters."""
+        draft = cls(label, list(edges))
+        for slot, weights in held.items():
+            for i, leaf in enumerate(weights.leaves):
+                draft.add_slot(slot if i == 0 else f"{slot}{i}", leaf)
+        return draft
+
+    def add_slot(self, name: str, leaf: Leaf) -> None:
+        """Hold one more parameter."""
+        self.slots.append((name, leaf))
+
+    @property
+    def can_take_bias(self) -> bool:
+        """Whether a vector that is added next is its bias."""
+        return self.label in ("linear", "conv", "norm", "scale") and all(name != "bias" for name, _ in self.slots)
+
+    def shape_up(self, node: fx.Node) -> None:
+        """Settle what the operator's arguments say: the kind of convolution, the order of dims, what may be cut."""
+        facts = node.meta["value"]
+        if self.label == "conv":
+            self._shape_up_convolution(node)
+        elif self.label == "linear" and isinstance(facts, TensorInfo):
+            self.features = facts.shape[-1]
+            if str(node.target).startswith("aten.addmm"):
+                self.slots = [(name, _transposed(leaf) if name == "weight" else leaf) for name, leaf in self.slots]
+
+    def _shape_up_convolution(self, node: fx.Node) -> None:
+        bound = bind(node.target, node.args, node.kwargs)
+        facts = node.meta["value"]
+        weight = dict(self.slots)["weight"].shape
+        if bound.get("transposed"):
+            self.label = "conv_transpose"
+        elif bound["groups"] > 1:
+            self.label = "depthwise_conv" if len(weight) > 1 and weight[1] == 1 else "conv"
+        else:
+            self.features, self.leading = facts.shape[1], True
+            patches = list(bound["stride"]) == list(weight[2:]) and not any(bound["padding"])
+            if all(size == 1 for size in weight[2:]) or patches:
+                self.label = "linear"
+
+
+def _transposed(leaf: Leaf) -> Leaf:
+    return replace(leaf, seen=leaf.seen.mT if leaf.seen is not None and leaf.seen.dim() > 1 else leaf.seen)
+
+
+# -- finishing
+
+
+def finish(drafts: Sequence[Draft], results: Sequence[DraftEdge], names: Iterable[str]) -> ComponentGraph:
+    """Cut components into parts, drop what was absorbed, and number the rest in order of execution."""
+    masks: list[set[int | None]] = [set() for _ in drafts]
+    for edge in (*results, *(edge for draft in drafts if not draft.dead for edge in draft.edges)):
+        masks[edge.source].add(edge.rows)
+    parts: list[list[int | None]] = []
+    numbers: list[list[int]] = []
+    count = 0
+    for draft, found in zip(drafts, masks, strict=True):
+        own = [] if draft.dead else _parts(draft, found)
+        parts.append(own)
+        numbers.append(list(range(count, count + len(own))))
+        count += len(own)
+
+    def edges(given: Iterable[DraftEdge]) -> Iterator[Edge]:
+        for edge in given:
+            for number, part in zip(numbers[edge.source], parts[edge.source], strict=True):
+                if part is None or edge.rows is None or part & edge.rows:
+                    yield Edge(number, edge.argument, edge.tags)
+
+    nodes = [
+        Node(draft.label, tuple(edges(draft.edges)), slots, draft.at, draft.module, (i, len(own)))
+        for draft, own in zip(drafts, parts, strict=True)
+        for i, slots in enumerate(_slots(draft, part) for part in own)
+    ]
+    used = {tensor for node in nodes for tensor in node.tensors}
+    return ComponentGraph(tuple(nodes), tuple(edges(results)), tuple(name for name in names if name not in used))
+
+
+def _parts(draft: Draft, masks: set[int | None]) -> list[int | None]:
+    """Masks of the parts into which the readers take a component apart; `[None]` when they do not."""
+    if draft.features is None or masks <= {None} or not all(_can_be_cut(leaf) for _, leaf in draft.slots):
+        return [None]
+    parts = [int.from_bytes(b"\x01" * draft.features, "little")]
+    for mask in sorted(mask for mask in masks if mask is not None):
+        parts = [piece for part in parts for piece in (part & mask, part & ~mask) if piece]
+    if len(parts) == 1:
+        return [None]
+    return [*sorted(parts, key=lambda part: part & -part)]
+
+
+def _can_be_cut(leaf: Leaf) -> bool:
+    return leaf.dims() is not None
+
+
+def _slots(draft: Draft, part: int | None) -> tuple[tuple[str, Slot], ...]:
+    return tuple((name, _slot(draft, name, leaf, part)) for name, leaf in draft.slots)
+
+
+def _slot(draft: Draft, name: str, leaf: Leaf, part: int | None) -> Slot:
+    dims = own_dims(leaf)
+    if dims is None or draft.features is None:
+        return Slot(leaf.name, dims)
+    feature = next((i for i, dim in enumerate(dims) if leaf.shape[dim] >= draft.features), None)
+    if name == "weight" and len(dims) > 1:
+        feature = 0 if draft.leading else len(dims) - 2
+    if feature is None:
+        return Slot(leaf.name, dims)
+    start = leaf.starts()[dims[feature]]
+    rows = range(start, start + draft.features)
+    if part is not None:
+        flags = part.to_bytes(draft.features, "little")
+        rows = tuple(start + i for i, flag in enumerate(flags) if flag)  # type: ignore[assignment]
+    whole = len(rows) == leaf.shape[dims[feature]]
+    return Slot(leaf.name, dims, feature, None if whole else tuple(rows))
+
+
+def own_dims(leaf: Leaf) -> tuple[int, ...] | None:
+    """The tensor's own dims in the order in which the operator sees them; None where views merged or split them."""
+    seen = leaf.dims()
+    if seen is None:
+        return None
+    if len(seen) != len(leaf.shape):
+        return tuple(dim for dim in seen if dim is not None)
+    rest = iter([dim for dim in range(len(leaf.shape)) if dim not in seen])
+    return tuple(next(rest) if dim is None else dim for dim in seen)

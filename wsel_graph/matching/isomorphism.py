@@ -1,0 +1,80 @@
+"""Pair the nodes of two parts: by equal structure, then by what surrounds the nodes that are paired already.
+
+Where structure alone leaves a choice between nodes that play the same role (two equal branches that meet in a
+sum), the order of execution decides: any such pairing gives the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from wsel_graph.matching.components import ComponentGraph
+from wsel_graph.matching.signature import Colours, Part, classes
+
+RADII = (4, 3, 2)
+"""How far surroundings are compared where the two parts differ: never the next nodes alone, which prove too little."""
+
+Pairs = dict[int, int]
+
+
+def pair_nodes(student: ComponentGraph, ours: Iterable[int], teacher: ComponentGraph, theirs: Iterable[int]) -> Pairs:
+    """Teacher node for student node; nodes without a certain counterpart are left out."""
+    ours, theirs = list(ours), list(theirs)
+    whole = Part(student, ours), Part(teacher, theirs)
+    if (pairs := _isomorphic(*whole)) is not None:
+        return pairs
+    coarse = Part(student, ours, coarse=True), Part(teacher, theirs, coarse=True)
+    found = _isomorphic(*coarse)
+    if found is None:
+        found = _surroundings(*coarse, {})
+    return _surroundings(*whole, found)
+
+
+def _isomorphic(student: Part, teacher: Part) -> Pairs | None:
+    """A pairing of all nodes that keeps all structure; None when there is none."""
+    if len(student.members) != len(teacher.members):
+        return None
+    fixed: list[tuple[int, int]] = []
+    for _ in range(len(student.members) + 1):
+        mine = classes(student.both({s: f"pair {i}" for i, (s, _) in enumerate(fixed)}))
+        other = classes(teacher.both({t: f"pair {i}" for i, (_, t) in enumerate(fixed)}))
+        if {c: len(n) for c, n in mine.items()} != {c: len(n) for c, n in other.items()}:
+            return None
+        open_ = [colour for colour, nodes in mine.items() if len(nodes) > 1]
+        if not open_:
+            return {nodes[0]: other[colour][0] for colour, nodes in mine.items()}
+        first = mine[open_[0]][0]
+        fixed.append((first, _most_alike(student, first, teacher, other[open_[0]])))
+    return None
+
+
+def _most_alike(student: Part, node: int, teacher: Part, candidates: list[int]) -> int:
+    """The first candidate that is read through the same activation functions, else the first."""
+    wanted = _details(student, node)
+    return next((other for other in candidates if _details(teacher, other) == wanted), candidates[0])
+
+
+def _details(part: Part, node: int) -> list[tuple[str, ...]]:
+    uses = part.graph.consumers[node]
+    return sorted(tuple(sorted(edge.tags)) for _, edge in uses)
+
+
+def _surroundings(student: Part, teacher: Part, known: Pairs) -> Pairs:
+    """Grow a pairing: nodes that are the only ones of their surroundings on both sides, the widest first."""
+    pairs = dict(known)
+    progress = True
+    while progress:
+        progress = False
+        for radius in RADII:
+            mine, other = _open(student, pairs, radius, 0), _open(teacher, pairs, radius, 1)
+            new = {n[0]: other[c][0] for c, n in mine.items() if len(n) == 1 and len(other.get(c, ())) == 1}
+            if new:
+                pairs |= new
+                progress = True
+                break
+    return pairs
+
+
+def _open(part: Part, pairs: Pairs, radius: int, side: int) -> dict[str, list[int]]:
+    start: Colours = {pair[side]: f"pair {pair[0]}" for pair in pairs.items()}
+    return classes(part.neighbourhoods(radius, start), lambda node: node not in start)

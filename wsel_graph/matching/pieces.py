@@ -1,0 +1,188 @@
+"""From paired nodes to pieces: which region of which teacher tensor fills which region of a student tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from wsel_graph.matching.components import Node, Slot
+from wsel_graph.matching.structure import Structure
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A tensor, or a part of it.
+
+    Attributes:
+        tensor: Its first name.
+        dims: Its own dims, in the order in which they correspond to the other side's.
+        rows: An own dim and the zero-based elements of it that belong to the part; None for the whole tensor.
+    """
+
+    tensor: str
+    dims: tuple[int, ...]
+    rows: tuple[int, tuple[int, ...]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A student part and the teacher part that fills it."""
+
+    student: Side
+    teacher: Side
+
+    @property
+    def plain(self) -> bool:
+        """Whether whole tensors correspond dim by dim, in order."""
+        sides = (self.student, self.teacher)
+        return all(side.rows is None and side.dims == tuple(range(len(side.dims))) for side in sides)
+
+
+Use = tuple[int, str, Slot]
+"""Where a tensor is used: the node, the name of the slot, the slot."""
+
+
+@dataclass(slots=True)
+class Found:
+    """Pieces by student tensor, and why tensors have none."""
+
+    pieces: dict[str, tuple[Piece, ...]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+class PieceFinder:
+    """Turns node pairs into pieces; a tensor with several uses follows its first."""
+
+    def __init__(self, student: Structure, teacher: Structure) -> None:
+        self._student, self._teacher = student, teacher
+        self._uses: dict[str, list[Use]] = {}
+        for number, node in enumerate(student.components.nodes):
+            for name, slot in node.slots:
+                self._uses.setdefault(slot.tensor, []).append((number, name, slot))
+
+    def find(self, pairs: Mapping[int, int], reasons: Mapping[int, str]) -> Found:
+        """Pieces for every student tensor that a component holds."""
+        found = Found()
+        for tensor, uses in self._uses.items():
+            chosen = self._settled(uses, pairs)
+            result = self._pieces(chosen, pairs) if not isinstance(chosen, int) else reasons.get(chosen, "")
+            if isinstance(result, str):
+                found.reasons[tensor] = result or "the teacher has no counterpart"
+            else:
+                found.pieces[tensor] = result
+        return found
+
+    def _settled(self, uses: list[Use], pairs: Mapping[int, int]) -> list[Use] | int:
+        """One paired use of every part of a tensor, or a node that has no pair."""
+        if whole := [use for use in uses if use[2].rows is None]:
+            return next(([use] for use in whole if use[0] in pairs), whole[0][0])
+        parts: dict[tuple[int, ...] | None, Use] = {}
+        for use in uses:
+            if use[2].rows not in parts or (use[0] in pairs and parts[use[2].rows][0] not in pairs):
+                parts[use[2].rows] = use
+        unpaired = [number for number, _, _ in parts.values() if number not in pairs]
+        return unpaired[0] if unpaired else list(parts.values())
+
+    def _pieces(self, uses: list[Use], pairs: Mapping[int, int]) -> tuple[Piece, ...] | str:
+        pieces: list[Piece] = []
+        if (fault := self._gap(uses)) is not None:
+            return fault
+        for number, name, slot in uses:
+            node = self._teacher.components.nodes[pairs[number]]
+            other = dict(node.slots).get(name)
+            if other is None:
+                return f"the teacher's {node.label} at {_place(node)} has no {name}"
+            made = self._piece(slot, other)
+            if isinstance(made, str):
+                return made
+            pieces.append(made)
+        return self._joined(pieces)
+
+    def _gap(self, uses: list[Use]) -> str | None:
+        """Why parts do not make up their tensor; None when they do."""
+        slot = uses[0][2]
+        if slot.rows is None:
+            return None
+        rows = sorted(row for _, _, own in uses for row in own.rows or ())
+        shape = self._student.graph.tensors[slot.tensor].shape
+        dim = slot.dims[slot.feature] if slot.dims is not None and slot.feature is not None else 0
+        if rows == list(range(shape[dim])):
+            return None
+        return f"only {len(set(rows))} of the {shape[dim]} elements of its dim {dim} take part, or some do twice"
+
+    def _piece(self, ours: Slot, theirs: Slot) -> Piece | str:
+        small = _side(ours, self._student.graph.tensors[ours.tensor].shape)
+        large = _side(theirs, self._teacher.graph.tensors[theirs.tensor].shape)
+        shapes = self._student.graph.tensors[ours.tensor].shape, self._teacher.graph.tensors[theirs.tensor].shape
+        if len(small.dims) != len(large.dims):
+            small, large = _without_units(small, shapes[0]), _without_units(large, shapes[1])
+        if len(small.dims) != len(large.dims):
+            return (
+                f"it has {len(small.dims)} axes {list(shapes[0])}, the teacher's {theirs.tensor} has "
+                f"{len(large.dims)} {list(shapes[1])}"
+            )
+        return Piece(small, large)
+
+    def _joined(self, pieces: list[Piece]) -> tuple[Piece, ...]:
+        """The parts of one fused tensor, filled in order by all the parts of another, are one piece."""
+        ours, theirs = [piece.student for piece in pieces], [piece.teacher for piece in pieces]
+        if len(pieces) == 1 or not (self._fused(ours, self._student) and self._fused(theirs, self._teacher)):
+            return tuple(pieces)
+        return (Piece(replace(ours[0], rows=None), replace(theirs[0], rows=None)),)
+
+    def _fused(self, sides: list[Side], model: Structure) -> bool:
+        """Whether these are all the parts of one tensor, in order."""
+        one = len({(side.tensor, side.dims) for side in sides}) == 1
+        return one and _covers(sides, model.graph.tensors[sides[0].tensor].shape)
+
+
+def _covers(sides: list[Side], shape: tuple[int, ...]) -> bool:
+    """Whether parts are runs that, laid end to end, make up the whole dim."""
+    rows = [side.rows for side in sides if side.rows is not None]
+    if len(rows) != len(sides):
+        return False
+    end_to_end = [element for _, elements in rows for element in elements]
+    return end_to_end == list(range(shape[rows[0][0]]))
+
+
+def _side(slot: Slot, shape: tuple[int, ...]) -> Side:
+    dims = slot.dims if slot.dims is not None else tuple(range(len(shape)))
+    rows = None
+    if slot.rows is not None and slot.feature is not None:
+        rows = (dims[slot.feature], slot.rows)
+    return Side(slot.tensor, dims, rows)
+
+
+def _without_units(side: Side, shape: tuple[int, ...]) -> Side:
+    return Side(side.tensor, tuple(dim for dim in side.dims if shape[dim] != 1), side.rows)
+
+
+def _place(node: Node) -> str:
+    return node.tensors[0] if node.tensors else node.fx
+
+
+def pieces_by_name(
+    student: Structure, teacher: Structure, names: Iterable[str], taken: Iterable[str]
+) -> dict[str, Piece]:
+    """Pieces for tensors that structure left open, where an equal name and an equal use decide."""
+    used = set(taken)
+    found: dict[str, Piece] = {}
+    holders = _holders(teacher)
+    own = _holders(student)
+    for name in names:
+        if name not in teacher.graph.tensors or (other := teacher.graph.tensors[name].name) in used or name not in own:
+            continue
+        ours, theirs = student.graph.tensors[name], teacher.graph.tensors[other]
+        if len(ours.shape) == len(theirs.shape) and own[name] == holders.get(other):
+            dims = tuple(range(len(ours.shape)))
+            found[name] = Piece(Side(name, dims), Side(other, dims))
+    return found
+
+
+def _holders(structure: Structure) -> dict[str, list[tuple[str, str, int]]]:
+    """How each tensor is used: the label, the slot and the number of parts of every component that holds it."""
+    found: dict[str, list[tuple[str, str, int]]] = {}
+    for node in structure.components.nodes:
+        for name, slot in node.slots:
+            found.setdefault(slot.tensor, []).append((node.label, name, node.part[1]))
+    return found

@@ -1,0 +1,212 @@
+"""Cut a component graph into segments, and fold runs of repeated ones into stages.
+
+A segment lies between two places where only one activation is alive: a residual block, or a single component. Where
+a long-lived activation hides such places (what a decoder reads from its encoder, the skip of a U-Net), the segment
+is cut again with that activation set aside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from wsel_graph.axes import Atom
+from wsel_graph.matching.components import ROOTS, ComponentGraph
+from wsel_graph.matching.signature import Part, digest
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Nodes between two places where one activation is alive, in order of execution.
+
+    Attributes:
+        kind: Hash of its structure.
+        coarse: The same without norms, scales and shifts.
+        compound: More than one node besides tables.
+        light: Nothing but norms, scales and shifts.
+        stream: Free axes of what it passes on: blocks of one residual stream have the same.
+        level: How often the number of positions has halved since the first segment.
+        chained: A convolution or a recurrent layer between others, neither first nor last: one of a run of them.
+    """
+
+    nodes: tuple[int, ...]
+    kind: str
+    coarse: str
+    compound: bool
+    light: bool
+    stream: frozenset[Atom]
+    level: int = 0
+    chained: bool = False
+
+
+@dataclass(frozen=True)
+class Item:
+    """A stage (several segments of one stream) or a single segment outside of stages."""
+
+    segments: tuple[Segment, ...]
+    stage: bool = False
+
+    @cached_property
+    def kinds(self) -> Counter[str]:
+        """How often each coarse kind occurs."""
+        return Counter(segment.coarse for segment in self.segments)
+
+    @cached_property
+    def exact(self) -> Counter[str]:
+        """How often each kind occurs."""
+        return Counter(segment.kind for segment in self.segments)
+
+    @property
+    def level(self) -> int:
+        """Of its last segment."""
+        return self.segments[-1].level
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """All its nodes."""
+        return tuple(node for segment in self.segments for node in segment.nodes)
+
+
+@dataclass(slots=True)
+class _Cutter:
+    graph: ComponentGraph
+    last: list[int] = field(init=False)  # the last reader of every node
+
+    def __post_init__(self) -> None:
+        count = len(self.graph.nodes)
+        self.last = [max((reader for reader, _ in uses), default=-1) for uses in self.graph.consumers]
+        for edge in self.graph.results:
+            self.last[edge.source] = count
+
+    def cut(self, nodes: Sequence[int], alive: frozenset[int], aside: frozenset[int]) -> list[list[int]]:
+        """Pieces of a run of nodes, cut where at most one activation is alive besides those set aside."""
+        pieces: list[tuple[list[int], frozenset[int]]] = [([], alive)]
+        now = set(alive)
+        for number in nodes:
+            pieces[-1][0].append(number)
+            now = {n for n in now if self.last[n] > number} if len(now) < 64 else self._pruned(now, number)
+            if self.last[number] > number and number not in aside:
+                now.add(number)
+            if len(now) <= 1:
+                pieces.append(([], frozenset(now)))
+        result: list[list[int]] = []
+        for piece, before in pieces:
+            result.extend(self._again(piece, before, aside))
+        return result
+
+    def _pruned(self, now: set[int], number: int) -> set[int]:
+        return {n for n in now if self.last[n] > number}
+
+    def _again(self, piece: list[int], before: frozenset[int], aside: frozenset[int]) -> list[list[int]]:
+        """Cut a piece again without what flows into it, when that shows several residual blocks."""
+        if len(piece) < 4 or not before:
+            return [piece] if piece else []
+        inner = self.cut(piece, frozenset(), aside | before)
+        return inner if sum(len(part) > 1 for part in inner) > 1 else [piece]
+
+
+def segments(graph: ComponentGraph, streams: Sequence[frozenset[Atom]], places: Sequence[int]) -> list[Segment]:
+    """All segments in order of execution.
+
+    Args:
+        streams: For every node, the free atoms of what it passes on.
+        places: For every node, at how many positions it passes on features.
+    """
+    inner = [n for n, node in enumerate(graph.nodes) if node.label not in ROOTS or not graph.consumers[n]]
+    pieces = _Cutter(graph).cut(inner, frozenset(), frozenset())
+    home = {number: place for place, piece in enumerate(pieces) for number in piece}
+    for number in (n for n in range(len(graph.nodes)) if n not in home):
+        if readers := [home[reader] for reader, _ in graph.consumers[number] if reader in home]:
+            pieces[min(readers)].append(number)
+    first = max((places[number] for number in inner), default=1)
+    return [_segment(graph, piece, streams, first, places) for piece in pieces]
+
+
+def _segment(
+    graph: ComponentGraph, piece: list[int], streams: Sequence[frozenset[Atom]], first: int, places: Sequence[int]
+) -> Segment:
+    light = all(graph.nodes[n].light for n in piece)
+    kind = Part(graph, piece).kind()
+    coarse = digest("light", kind) if light else Part(graph, piece, coarse=True).kind()
+    inner = [n for n in piece if graph.nodes[n].label not in ROOTS] or piece
+    level = round(math.log2(max(1.0, first / max(1, places[inner[-1]]))))
+    chained = len(piece) == 1 and _is_chained(graph, piece[0])
+    return Segment(tuple(sorted(piece)), kind, coarse, len(inner) > 1, light, streams[inner[-1]], level, chained)
+
+
+def _is_chained(graph: ComponentGraph, number: int) -> bool:
+    node = graph.nodes[number]
+    last = any(edge.source == number for edge in graph.results)
+    return (node.label == "conv" or node.label.startswith("recurrent")) and bool(node.inputs) and not last
+
+
+def fold(found: Sequence[Segment]) -> list[Item]:
+    """Gather repeated segments into stages: blocks of one residual stream, or a chain at one resolution.
+
+    Light segments belong to the stage that they stand in.
+    """
+    items: list[Item] = []
+    stage: list[Segment] = []
+    for segment in found:
+        if stage and _continues(stage[0], segment):
+            stage.append(segment)
+            continue
+        items.extend(_closed(stage))
+        stage = []
+        if segment.chained or (segment.compound and segment.stream):
+            stage.append(segment)
+        else:
+            items.append(Item((segment,)))
+    return [*items, *_closed(stage)]
+
+
+def _continues(first: Segment, segment: Segment) -> bool:
+    if first.chained:
+        return (segment.chained or segment.light) and segment.level == first.level
+    return (segment.compound or segment.light) and segment.stream == first.stream
+
+
+def _closed(stage: list[Segment]) -> list[Item]:
+    """A stage of blocks ends with a light segment only where such stand between its blocks too (norms after sums)."""
+    last = max((i for i, segment in enumerate(stage) if not segment.light), default=-1)
+    if last < 0:
+        return [Item((segment,)) for segment in stage]
+    if stage[0].chained:
+        last = len(stage) - 1
+    elif any(segment.light for segment in stage[:last]):
+        last += 1
+    rest = [Item((segment,)) for segment in stage[last + 1 :]]
+    return [Item(tuple(stage[: last + 1]), stage=True), *rest]
+
+
+def layer_length(*stages: Item, longest: int = 16) -> int:
+    """How many segments make a layer: the longest period whose places never share a kind.
+
+    Attention and its feed-forward part are two segments of one layer; dense and sparse feed-forward parts that
+    take turns are different kinds of the same place.
+    """
+    most = max(len(stage.segments) for stage in stages)
+    for length in range(min(longest, most // 2), 1, -1):
+        places: list[set[object]] = [set() for _ in range(length)]
+        for stage in stages:
+            for i, kind in enumerate(_place_kinds(stage.segments)):
+                places[i % length].add(kind)
+        if sum(map(len, places)) == len(set().union(*places)):
+            return length
+    return 1
+
+
+def _place_kinds(found: Iterable[Segment]) -> list[object]:
+    kinds: list[object] = []
+    for segment in found:
+        kinds.append((segment.coarse, kinds[-1] if kinds else None) if segment.light else segment.coarse)
+    return kinds
+
+
+def layers(stage: Item, length: int) -> list[tuple[Segment, ...]]:
+    """A stage's segments, taken together layer by layer."""
+    found = stage.segments
+    return [tuple(found[i : i + length]) for i in range(0, len(found), length)]

@@ -1,0 +1,127 @@
+"""Signatures: hashes of a node's surroundings that carry neither names nor sizes.
+
+Two kinds. `upstream` and `downstream` hash everything that flows into, or out of, a node inside a set of nodes (one
+pass each, because the graph has no cycles): equal pairs of both mean equal structure. `neighbourhoods` are
+Weisfeiler-Lehman colours of a bounded radius, for sets of nodes that differ in parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from wsel_graph.matching.components import ROOTS, UNORDERED, ComponentGraph, Edge, Node
+
+Colours = dict[int, str]
+
+
+def digest(*parts: object) -> str:
+    """A short stable hash."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
+
+
+def edge_mark(node: Node, place: int, edge: Edge) -> object:
+    """What distinguishes an operand: its place where order matters, and a non-linearity before a product."""
+    if node.label in UNORDERED:
+        return "act" in edge.tags
+    return place if not node.slots else 0
+
+
+class Part:
+    """A set of nodes of a component graph, seen on its own; what flows in from outside is anonymous.
+
+    Args:
+        members: Node numbers in order of execution.
+        coarse: Leave out norms and other components that only rescale: what they read stands in their place.
+    """
+
+    def __init__(self, graph: ComponentGraph, members: Iterable[int], *, coarse: bool = False) -> None:
+        self.graph = graph
+        own = sorted(members)
+        self._inside = set(own)
+        self._coarse = coarse
+        self.members = [n for n in own if not (coarse and graph.nodes[n].light)]
+
+    def source_of(self, edge: Edge) -> int | None:
+        """The member that an edge comes from; None for one outside, which is no table."""
+        number = edge.source
+        while self._coarse and number in self._inside and self.graph.nodes[number].light:
+            number = self.graph.nodes[number].inputs[0].source
+        return number if number in self._inside else None
+
+    def operands(self, number: int) -> list[tuple[object, int | None, Edge]]:
+        """The mark, the source and the edge of every operand."""
+        node = self.graph.nodes[number]
+        return [(edge_mark(node, place, edge), self.source_of(edge), edge) for place, edge in enumerate(node.inputs)]
+
+    def outside(self, edge: Edge) -> str:
+        """What an operand from outside is called."""
+        label = self.graph.nodes[edge.source].label
+        return label if label in ROOTS else "outside"
+
+    def upstream(self, start: Mapping[int, str] | None = None) -> Colours:
+        """A hash of all that flows into each member; `start` may colour members beforehand."""
+        found: Colours = {}
+        for number in self.members:
+            operands = sorted(
+                (repr(mark), found[source] if source is not None else self.outside(edge))
+                for mark, source, edge in self.operands(number)
+            )
+            found[number] = digest(self.graph.nodes[number].label, operands, (start or {}).get(number, ""))
+        return found
+
+    def downstream(self, start: Mapping[int, str] | None = None) -> Colours:
+        """A hash of all that each member flows into."""
+        readers = self.readers()
+        found: Colours = {}
+        for number in reversed(self.members):
+            uses = sorted((repr(mark), found[reader]) for mark, reader in readers[number])
+            found[number] = digest(self.graph.nodes[number].label, uses, (start or {}).get(number, ""))
+        return found
+
+    def readers(self) -> dict[int, list[tuple[object, int]]]:
+        """For every member, the members that read it and as which operand."""
+        found: dict[int, list[tuple[object, int]]] = {number: [] for number in self.members}
+        for number in self.members:
+            for mark, source, _ in self.operands(number):
+                if source is not None:
+                    found[source].append((mark, number))
+        return found
+
+    def both(self, start: Mapping[int, str] | None = None) -> Colours:
+        """Upstream and downstream together: equal only where the structure on both sides is."""
+        up, down = self.upstream(start), self.downstream(start)
+        return {number: digest(up[number], down[number]) for number in self.members}
+
+    def neighbourhoods(self, radius: int, start: Mapping[int, str]) -> Colours:
+        """Weisfeiler-Lehman colours after `radius` rounds; `start` replaces the labels of the nodes it holds."""
+        readers = self.readers()
+        colours = {n: start.get(n, self.graph.nodes[n].label) for n in self.members}
+        for _ in range(radius):
+            colours = {
+                n: start.get(n) or digest(
+                    colours[n],
+                    sorted((repr(m), colours[s] if s is not None else self.outside(e)) for m, s, e in self.operands(n)),
+                    sorted((repr(m), colours[r]) for m, r in readers[n]),
+                )
+                for n in self.members
+            }  # fmt: skip
+        return colours
+
+    def kind(self) -> str:
+        """One hash for the whole part."""
+        return digest(sorted(self.both().values()))
+
+
+def classes(colours: Mapping[int, str], of: Callable[[int], bool] = lambda _: True) -> dict[str, list[int]]:
+    """Nodes by colour, in order of execution."""
+    found: dict[str, list[int]] = {}
+    for number in sorted(colours):
+        if of(number):
+            found.setdefault(colours[number], []).append(number)
+    return found
+
+
+def unique(colours: Sequence[int]) -> bool:
+    """Whether a class has one member."""
+    return len(colours) == 1

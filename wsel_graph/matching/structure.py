@@ -1,0 +1,71 @@
+"""A model as matching sees it: components, segments, stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from wsel_graph.coupling.graph import ModelGraph
+from wsel_graph.matching.components import ComponentGraph
+from wsel_graph.matching.flow import component_graph
+from wsel_graph.matching.segments import Item, Segment, fold, segments
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Everything that matching knows about one model."""
+
+    graph: ModelGraph
+    components: ComponentGraph
+    items: tuple[Item, ...]
+
+    @cached_property
+    def stage_names(self) -> dict[int, str]:
+        """A readable name for every stage, by item number: what the paths of its modules have in common."""
+        names: dict[int, str] = {}
+        for number, item in enumerate(self.items):
+            if item.stage:
+                names[number] = self._unused_name(self._common_path(item), names)
+        return names
+
+    def _common_path(self, item: Item) -> str:
+        paths = [self._paths(segment) for segment in item.segments]
+        return common_path([path for found in paths for path in found])
+
+    def _paths(self, segment: Segment) -> list[list[str]]:
+        nodes = [self.components.nodes[n] for n in segment.nodes]
+        return [node.tensors[0].split(".")[:-1] for node in nodes if node.tensors and node.inputs]
+
+    def _unused_name(self, name: str, taken: dict[int, str]) -> str:
+        name = name or "stage"
+        if name not in taken.values():
+            return name
+        return next(found for i in range(2, len(taken) + 3) if (found := f"{name}#{i}") not in taken.values())
+
+
+def common_path(paths: Sequence[Sequence[str]]) -> str:
+    """The leading parts that all dotted paths share, a block's number left out.
+
+    >>> common_path([["enc", "0", "fc"], ["enc", "1", "fc"]]), common_path([["enc", "0", "fc"], ["enc", "0", "ln"]])
+    ('enc', 'enc.0')
+    """
+    shared: list[str] = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join(shared)
+
+
+def structure(graph: ModelGraph) -> Structure:
+    """Components, segments and stages of a traced model."""
+    components = component_graph(graph.captured)
+    streams = [graph.stream(node.fx) for node in components.nodes]
+    places = [graph.positions(node.fx) for node in components.nodes]
+    return Structure(graph, components, tuple(fold(segments(components, streams, places))))
+
+
+def tensors_of(components: ComponentGraph, nodes: Iterable[int]) -> list[str]:
+    """Names of the parameters of some nodes, each once."""
+    return list(dict.fromkeys(tensor for node in nodes for tensor in components.nodes[node].tensors))
