@@ -195,7 +195,7 @@ def _tensors(output: Any) -> list[torch.Tensor]:
 @pytest.mark.parametrize("side", ["student", "teacher", "both"])
 @pytest.mark.parametrize("disguise", DISGUISES.values(), ids=DISGUISES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_plan_is_the_same(case: Case, disguise: Callable[[nn.Module, int], Scrambled], side: str, seed: int) -> None:
+def test_plan_is_the_same(case: Case, disguise: Callable[[nn.Module, int], Scrambled], side: str) -> None:
     torch.manual_seed(0)
     student, teacher = case.student(), case.teacher()
     ours = nothing(student) if side == "teacher" else disguise(student, 1)

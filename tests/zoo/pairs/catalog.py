@@ -85,7 +85,7 @@ SAMPLE = (
     "timm/resnet50 to timm/resnet26",
     "timm/efficientnet_b3 to timm/efficientnet_b0",
     "timm/mixer_b16_224 to timm/mixer_s16_224",
-    "torchvision/regnet_y_8gf to torchvision/regnet_y_400mf",
+    "torchvision/resnet152 to torchvision/resnet50",
     "transformers/bert_large to transformers/bert_mini",
     "transformers/gpt2_medium to transformers/gpt2",
     "transformers/llama_7b to transformers/tinyllama_1b",

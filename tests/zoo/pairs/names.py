@@ -41,7 +41,9 @@ mobilenet: mobilenetv3_large_100 mobilenetv3_small_100
 mobilenet: mobilenetv3_large_100 mobilenetv3_large_075
 mobilenet: mobilenetv4_conv_large mobilenetv4_conv_medium
 regnet: regnety_032 regnety_004
+regnet: regnety_320 regnety_120
 regnet: regnetx_160 regnetx_008
+regnet: regnetx_320 regnetx_160
 maxvit: maxvit_base_tf_224 maxvit_tiny_tf_224
 maxvit: maxvit_small_tf_224 maxvit_tiny_tf_224
 mlp: mixer_l16_224 mixer_b16_224
