@@ -63,14 +63,8 @@ def _pair_parts(
 # -- stages
 
 
-def _pair_stages(
-    student: Structure,
-    ours: int,
-    teacher: Structure,
-    theirs: int,
-    method: Callable[[str], LayerMethod],
-    found: NodePairs,
-) -> None:
+def _pair_stages(governing: Governing, ours: int, theirs: int, found: NodePairs) -> None:
+    student, teacher = governing.student, governing.teacher
     mine, other = student.items[ours], teacher.items[theirs]
     name = student.stage_names[ours]
     length = layer_length(mine, other)
