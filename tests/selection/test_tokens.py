@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,12 @@ def test_a_file_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens_module, "MAX_BYTES", 1024**2)
     Path("map.json").write_text(" " * (1024**2 + 1))
     with pytest.raises(SelectionRuleError, match=r"the token map map\.json: it is larger than 1 MiB"):
+        read_rules("my.yaml")
+
+
+def test_what_is_no_file() -> None:
+    os.mkfifo("map.json")
+    with pytest.raises(SelectionRuleError, match=r"the token map map\.json: it is no file"):
         read_rules("my.yaml")
 
 
