@@ -6,6 +6,7 @@ YAML, pydantic and rich are imported by the verbs that need them: who only appli
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -185,7 +186,6 @@ def initialize(student: nn.Module, teacher: nn.Module, example_inputs: Any, **op
 
 def summarize(made: Plan, student: ModelGraph, teacher: ModelGraph) -> InitResult:
     """Coverage of a plan, counted in parameter elements."""
-    sizes = {state.name: state.tensor.numel() for state in student.captured.states if state.kind == "parameter"}
-    done = sum(sizes[copy.student] for copy in made.copies if copy.parameter)
-    total = sum(sizes.values())
+    total = sum(state.tensor.numel() for state in student.captured.states if state.kind == "parameter")
+    done = sum(math.prod(copy.target_shape) for copy in made.copies if copy.parameter)
     return InitResult(made, done / max(1, total), done, total, tuple({**student.unknown_ops, **teacher.unknown_ops}))

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.selection.test_faults import CASES
-from wsel_graph.selection import json_schema
+from wsel_graph.selection.json_schema import json_schema
 from wsel_graph.selection.language import FILE, RECORDS
 from wsel_graph.selection.rules import shipped_rules
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wsel_graph.errors import SelectionRuleError
-from wsel_graph.selection import read_rules
+from wsel_graph.selection.rules import read_rules
 
 SECONDS = 10.0  # on a loaded machine; each takes well below one second on a quiet one
 MEMORY = 64 * 1024**2

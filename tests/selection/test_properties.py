@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wsel_graph.errors import SelectionRuleError
-from wsel_graph.selection import read_rules
 from wsel_graph.selection.model import captures
+from wsel_graph.selection.rules import read_rules
 
 KEYS = [
     "version", "extends", "unmatched", "layers", "components", "elements", "stage", "take", "from", "keep", "pair",

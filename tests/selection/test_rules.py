@@ -9,8 +9,7 @@ import pytest
 import wsel_graph as ws
 from tests.nets import Transformer, mlp
 from wsel_graph.errors import SelectionRuleError
-from wsel_graph.selection import read_rules
-from wsel_graph.selection.rules import shipped_rules
+from wsel_graph.selection.rules import read_rules, shipped_rules
 
 
 def write(folder: Path, name: str, text: str) -> Path:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from wsel_graph.errors import SelectionRuleError
-from wsel_graph.selection import TokenMap, read_rules
+from wsel_graph.selection import TokenMap
 from wsel_graph.selection import tokens as tokens_module
+from wsel_graph.selection.rules import read_rules
 
 RULES = "version: 1\nelements:\n  - where: {role: vocabulary}\n    take: {tokens: map.json}\n"
 AFTER = """

@@ -32,12 +32,6 @@ class Piece:
     student: Side
     teacher: Side
 
-    @property
-    def plain(self) -> bool:
-        """Whether whole tensors correspond dim by dim, in order."""
-        sides = (self.student, self.teacher)
-        return all(side.rows is None and side.dims == tuple(range(len(side.dims))) for side in sides)
-
 
 Use = tuple[int, str, Slot]
 """Where a tensor is used: the node, the name of the slot, the slot."""

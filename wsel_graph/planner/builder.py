@@ -62,7 +62,7 @@ def _copy(state: State, teacher: ModelGraph, piece: Piece, joints: Joints, choos
             fault = Misaligned(paired.student, paired.teacher)
             raise PlanError(joints.misaligned_message(piece, paired.number, fault))
         indices[piece.teacher.dims[paired.number]] = compact(_within(piece.teacher, paired.number, chosen))
-    region, view = _region(piece.student, shapes[0]), None if piece.plain else _view(piece, shapes[0], indices)
+    region, view = _region(piece.student, shapes[0]), _view(piece, shapes[0], indices)
     names = piece.student.tensor, piece.teacher.tensor
     return Copy(*names, *shapes, tuple(indices), state.kind == "parameter", region, view)
 
