@@ -88,7 +88,7 @@ SAMPLE = (
     "torchvision/resnet152 to torchvision/resnet50",
     "transformers/bert_large to transformers/bert_mini",
     "transformers/gpt2_medium to transformers/gpt2",
-    "transformers/llama_7b to transformers/tinyllama_1b",
+    "transformers/llama_7b to transformers/sheared_llama_1.3b",
     "transformers/t5_large to transformers/t5_small",
     "timm/vit_base_patch16_224 to transformers/vit_tiny",
     "timm/convnext_tiny to timm/resnet50",

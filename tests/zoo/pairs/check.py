@@ -63,11 +63,15 @@ def check(pair: Pair) -> Row:
     status, note, plan = "planned", "", None
     try:
         graphs = ws.trace(*student), ws.trace(*teacher)
+    except ws.WselError as error:
+        return Row(pair.id, pair.family, pair.across, "refused", parameters=sizes, note=_short(error))
+    try:
         plan, strict = _plan(*graphs, lenient=pair.across)
         if not strict and not pair.across:
             status, note = "refused", _refusal(*graphs)
     except ws.WselError as error:
-        return Row(pair.id, pair.family, pair.across, "refused", parameters=sizes, note=_short(error))
+        spent = round(time.perf_counter() - start, 3)
+        return Row(pair.id, pair.family, pair.across, "refused", spent, sizes, note=_refusal(*graphs) or _short(error))
     seconds = round(time.perf_counter() - start, 3)
     return Row(
         pair.id, pair.family, pair.across, status, seconds, sizes, _covered(plan.copies, sizes[1]),

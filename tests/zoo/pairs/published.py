@@ -111,6 +111,7 @@ _ROWS: Mapping[str, tuple[str, Callable[[], Kwargs], Mapping[str, Mapping[str, A
     "LlamaForCausalLM": ("Llama", _causal, {
         "llama_7b": _decoder(4096, 32, 32, 11008, 32000),
         "tinyllama_1b": _decoder(2048, 22, 32, 5632, 32000, num_key_value_heads=4),
+        "sheared_llama_1.3b": _decoder(2048, 24, 16, 5504, 32000),
         "llama3_8b": _decoder(4096, 32, 32, 14336, 128256, num_key_value_heads=8),
         "llama3_1b": _decoder(2048, 16, 32, 8192, 128256, num_key_value_heads=8, tie_word_embeddings=True)}),
     "MistralForCausalLM": ("Mistral", _causal, {
@@ -196,6 +197,7 @@ electra: electra_large electra_base
 albert: albert_xxlarge albert_base
 deberta: deberta_v3_large deberta_v3_small
 deberta: deberta_v3_large deberta_v3_xsmall
+llama: llama_7b sheared_llama_1.3b
 llama: llama_7b tinyllama_1b
 llama: llama3_8b llama3_1b
 qwen: qwen2_7b qwen2_0.5b
