@@ -34,6 +34,7 @@ BERT = hub("BertModel", "BertConfig", by="transformers BERT", **_BERT)
 BERT_POOLED = hub("BertModel", "BertConfig", by="transformers BERT", **{**_BERT, "parts": {}})
 BERT_EAGER = hub("BertModel", "BertConfig", by="transformers BERT, eager attention", **_BERT,
                  attn_implementation="eager")
+BERT_PLACED = hub("BertModel", "BertConfig", by="transformers BERT", **{**_BERT, "inputs": placed, "parts": {}})
 ROBERTA = hub("RobertaModel", "RobertaConfig", by="transformers RoBERTa", **{**_BERT, "inputs": placed, "parts": {}})
 ELECTRA = hub("ElectraModel", "ElectraConfig", by="transformers ELECTRA", **{**_BERT, "parts": {}}, embedding_size=24)
 BERT_TORCH = plain("torch encoder", TorchBert, **_OWN)
@@ -78,7 +79,7 @@ _PLAIN_TO_BERT = (
 )
 
 ENCODERS = (
-    Twin("BERT", tokens, BERT_POOLED, ROBERTA, _SAME),
+    Twin("BERT", tokens, BERT_PLACED, ROBERTA, _SAME),
     Twin("BERT", tokens, BERT, ELECTRA, _SAME),
     Twin("BERT", tokens, BERT_TORCH, BERT, _TORCH_TO_BERT),
     Twin("BERT", tokens, BERT_TORCH, BERT_PLAIN, _TORCH_TO_PLAIN),

@@ -95,6 +95,11 @@ class ModelGraph:
         """The roles of the axes of a tensor, given by its first name."""
         return self._roles.get(name, frozenset())
 
+    def pins_of(self, name: str, dim: int) -> frozenset[str]:
+        """The reasons for which the atoms of one dim are pinned; empty when some atom is not."""
+        marks = [self._walk.solver.pinned.get(atom) for atom in atoms(self.tensor(name).axes[dim])]
+        return frozenset(mark.reason for mark in marks if mark) if all(marks) else frozenset()
+
     def stream(self, node: str) -> frozenset[Atom]:
         """The atoms that may be selected from in the (first) result of a graph node."""
         solver = self._walk.solver

@@ -110,7 +110,7 @@ class Joints:
     def _add(self, piece: Piece, number: int) -> None:
         ours, theirs = self._axes(piece, number)
         try:
-            leaves = tuple(align(ours, theirs, self._belong))
+            leaves = (Leaf(ours, theirs),) if self._same_places(ours, theirs) else tuple(align(ours, theirs, self._belong))
         except Misaligned as fault:
             raise PlanError(self.misaligned_message(piece, number, fault)) from None
         paired = PairedDim(piece, number, ours, theirs, leaves)
@@ -120,6 +120,12 @@ class Joints:
             else:
                 self._relate(leaf, paired.place)
         self.dims.setdefault(piece, []).append(paired)
+
+    def _same_places(self, student: Axis, teacher: Axis) -> bool:
+        """Whether both are all pinned and of one size, yet seen in another way: as a grid, or as one run."""
+        small, large = list(atoms(student)), list(atoms(teacher))
+        pinned = all(self._groups[atom].pinned is not None for atom in (*small, *large))
+        return pinned and student.size == teacher.size and len(small) != len(large)
 
     def _belong(self, student: Axis, teacher: Axis) -> bool:
         """Whether two parts are known to belong together: related before, or not related yet and of one role."""
