@@ -16,7 +16,7 @@ from wsel_graph.coupling.propagate import bind, is_coupled_state, written_parame
 from wsel_graph.matching import operators as ops
 from wsel_graph.matching.components import ComponentGraph
 from wsel_graph.matching.drafts import Draft, DraftEdge, finish
-from wsel_graph.matching.weights import Weights, merged, parameter
+from wsel_graph.matching.weights import Weights, laid_end_to_end, merged, parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +186,10 @@ class _Walk:
             return Fixed(from_input, direct=same and any(value.direct for value in fixed))
         if from_input:
             return self._combined(node, "", [("", self._table(node, value)) for value in weights])
+        if ops.name_of(node.target) == "aten::cat" and len(node.meta["value"].shape) == 1:
+            sizes = [item.meta["value"].shape[0] for item in node.args[0]]  # type: ignore[union-attr]
+            given = [value if isinstance(value, Weights) else None for _, value in operands]
+            return laid_end_to_end(zip(given, sizes, strict=True))
         if len(weights) == 1 and ops.is_layout(node.target):
             return weights[0].rearranged(lambda seen: _replay(node, seen))  # type: ignore[no-any-return]
         return merged(weights)

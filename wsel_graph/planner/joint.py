@@ -110,7 +110,9 @@ class Joints:
     def _add(self, piece: Piece, number: int) -> None:
         ours, theirs = self._axes(piece, number)
         try:
-            leaves = (Leaf(ours, theirs),) if self._same_places(ours, theirs) else tuple(align(ours, theirs, self._belong))
+            leaves = (
+                (Leaf(ours, theirs),) if self._same_places(ours, theirs) else tuple(align(ours, theirs, self._belong))
+            )
         except Misaligned as fault:
             raise PlanError(self.misaligned_message(piece, number, fault)) from None
         paired = PairedDim(piece, number, ours, theirs, leaves)
