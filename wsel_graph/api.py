@@ -6,6 +6,7 @@ YAML, pydantic and rich are imported by the verbs that need them: who only appli
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,6 +19,7 @@ from torch import nn
 from wsel_graph.apply.memory import apply_plan
 from wsel_graph.coupling.graph import ModelGraph, trace
 from wsel_graph.errors import PlanError, WselError
+from wsel_graph.matching.wishes import Wishes
 from wsel_graph.plan import Plan
 from wsel_graph.planner.builder import build_plan
 from wsel_graph.planner.elements import ElementFunction, Elements, Method
@@ -109,17 +111,14 @@ def plan(
     theirs = _as_graph("teacher", teacher, example_inputs if teacher_inputs is None else teacher_inputs)
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     _refuse_unknown(ours, keep)
-    return build_plan(ours, theirs, elements, (*_kept_names(wish), *keep))
+    wishes = Wishes(keep, wish.layers, wish.components, wish.unmatched, wish.source)
+    return build_plan(ours, theirs, elements, wishes)
 
 
 def _general(wish: RuleFile, key: str, default: Any) -> Any:
     """What the first element rule for all groups sets `key` to."""
     given = (getattr(rule, key) for rule in wish.elements if rule.selector is None)
     return next((value for value in given if value is not None), default)
-
-
-def _kept_names(wish: RuleFile) -> Iterable[str]:
-    return [glob for rule in wish.components if rule.action == "keep" for glob in rule.selector.student]
 
 
 def _as_graph(side: str, model: Model, example_inputs: Any) -> ModelGraph:
@@ -187,7 +186,6 @@ def initialize(student: nn.Module, teacher: nn.Module, example_inputs: Any, **op
 
 def summarize(made: Plan, student: ModelGraph, teacher: ModelGraph) -> InitResult:
     """Coverage of a plan, counted in parameter elements."""
-    sizes = {state.name: state.tensor.numel() for state in student.captured.states if state.kind == "parameter"}
-    done = sum(sizes[copy.student] for copy in made.copies if copy.parameter)
-    total = sum(sizes.values())
+    total = sum(state.tensor.numel() for state in student.captured.states if state.kind == "parameter")
+    done = sum(math.prod(copy.target_shape) for copy in made.copies if copy.parameter)
     return InitResult(made, done / max(1, total), done, total, tuple({**student.unknown_ops, **teacher.unknown_ops}))

@@ -91,6 +91,13 @@ def test_inputs_of_transformers(kind: str, config: dict[str, Any], expected: obj
     assert ws.trace(model, inputs).unknown_ops == {}
 
 
+def test_mixtures_of_experts_run_in_float64(libraries: None) -> None:
+    options = {"num_key_value_heads": 1, "vocab_size": 97, "bos_token_id": 1, "eos_token_id": 2}
+    named = Named("hf:mixtral", {**TINY, **options})
+    model = named.build()
+    assert ws.verify(model, named.inputs(model)).ok
+
+
 def test_tokens_avoid_special_ones(libraries: None) -> None:
     named = Named("hf:bert", {**TINY, "vocab_size": 9, "pad_token_id": 6})
     tokens = named.inputs(named.build())["input_ids"]
@@ -219,6 +226,14 @@ def test_a_library_that_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ExampleInputsError, match=r"broken_library cannot be imported: OSError: undefined symbol"):
         Named("broken_library:net", {}).build()
+
+
+def test_an_installed_library_that_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "timm.py").write_text("raise RuntimeError('operator nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    with pytest.raises(ExampleInputsError, match=r"RuntimeError: operator nms .*; perhaps its version does not fit"):
+        Named("timm:resnet18", {}).build()
 
 
 def test_a_file_that_failed_may_be_mended(tmp_path: Path) -> None:

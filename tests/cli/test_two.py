@@ -183,6 +183,22 @@ def test_different_inputs(models: str, run: Callable[..., Run]) -> None:
     assert f"while tracing the teacher {models}:Norm" in wrong.err
 
 
+def test_one_library_model_tells_the_inputs_of_both(
+    models: str, run: Callable[..., Run], libraries: None, tmp_path: Path
+) -> None:
+    (tmp_path / "nets.py").write_text("import timm\n\ndef net(**options):\n    return timm.create_model(**options)")
+    options = {"img_size": 32, "num_classes": 5, "depth": 1}
+    sizes = [f"{key}={value}" for key, value in options.items()]
+    own, hub = f"{tmp_path / 'nets.py'}:net", "timm:vit_tiny_patch16_224"
+    for teacher, student, named in ((own, hub, "--teacher-arg"), (hub, own, "--student-arg")):
+        words = [w for size in sizes for w in ("--teacher-arg", size, "--student-arg", size)]
+        done = run(
+            "plan", "--teacher", teacher, "--student", student, *words,
+            named, "model_name=vit_tiny_patch16_224", "--json",
+        )  # fmt: skip
+        assert done.json["coverage"] == 1.0
+
+
 # -- refusals
 
 

@@ -70,6 +70,14 @@ def test_every_kind_gives_the_tensors(write: Callable[[Path], Path], tmp_path: P
     assert all(torch.equal(found[name], tensor) for name, tensor in STATE.items())
 
 
+def test_the_index_decides_which_shard_counts(tmp_path: Path) -> None:
+    file = sharded(tmp_path)
+    save_file({"b": STATE["b"], "a.bias": torch.zeros(2), "more": torch.ones(1)}, tmp_path / "model-2.safetensors")
+    found = read_weights(file)
+    assert found.keys() == STATE.keys()
+    assert torch.equal(found["a.bias"], STATE["a.bias"])
+
+
 class Harm:
     """Code in a pickle."""
 

@@ -11,13 +11,15 @@ from torch import nn
 import wsel_graph as ws
 from tests.nets import Language, Transformer, mlp
 from wsel_graph.matching.pairs import Matching, match
+from wsel_graph.matching.wishes import Wishes
+from wsel_graph.selection import LayerRule, Place
 
 IDS = {"ids": torch.arange(10).reshape(2, 5)}
 
 
 def paired(student: nn.Module, teacher: nn.Module, inputs: Any, keep: tuple[str, ...] = ()) -> Matching:
     """The matching of two models."""
-    return match(ws.trace(student, inputs), ws.trace(teacher, inputs), keep)
+    return match(ws.trace(student, inputs), ws.trace(teacher, inputs), Wishes(keep))
 
 
 def names(matching: Matching) -> dict[str, str]:
@@ -51,7 +53,7 @@ def test_a_deeper_teacher_gives_its_first_blocks() -> None:
 @pytest.mark.parametrize(("method", "blocks"), [("last", [1, 2]), ("middle", [0, 1]), ("uniform", [0, 2])])
 def test_other_layer_selections(method: str, blocks: list[int]) -> None:
     student, teacher = ws.trace(Transformer(depth=2), (2, 5, 7)), ws.trace(Transformer(depth=3), (2, 5, 7))
-    found = names(match(student, teacher, methods=lambda stage: method))
+    found = names(match(student, teacher, Wishes(layers=(LayerRule(("*",), method, None, Place("x", 1, 1)),))))
     assert [found[f"blocks.{block}.fc1.weight"] for block in range(2)] == [f"blocks.{b}.fc1.weight" for b in blocks]
     assert found["head.weight"] == "head.weight"
 

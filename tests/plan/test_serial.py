@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 import wsel_graph as ws
@@ -66,6 +66,15 @@ def test_what_comes_back_is_what_was_written(plan: Plan) -> None:
     back = parse_plan(json.dumps(plan_document(plan)))
     assert back == plan
     assert repr(back) == repr(plan)  # a range and an equal range of other bounds are told apart
+
+
+@given(st.from_type(Plan))
+def test_every_field_that_the_classes_have_travels(plan: Plan) -> None:
+    try:
+        data = encode(plan, "plan")
+    except PlanError:  # an infinity
+        reject()
+    assert repr(decode(Plan, json.loads(json.dumps(data)), "plan")) == repr(plan)
 
 
 def test_a_real_plan_through_a_file(tmp_path: Path) -> None:

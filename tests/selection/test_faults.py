@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wsel_graph.errors import SelectionRuleError
-from wsel_graph.selection import read_rules
+from wsel_graph.selection.rules import read_rules
 
 _CASE = re.compile(r"^### (?P<name>[^\n]+)\n\n```yaml\n(?P<text>.*?)```\n```text\n(?P<message>.*?)\n```$", re.M | re.S)
 CASES = [match.groups() for match in _CASE.finditer((Path(__file__).parent / "faults.md").read_text(encoding="utf-8"))]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.selection.test_faults import CASES
-from wsel_graph.selection import json_schema
+from wsel_graph.selection.json_schema import json_schema
 from wsel_graph.selection.language import FILE, RECORDS
 from wsel_graph.selection.rules import shipped_rules
 
@@ -23,7 +23,7 @@ READER_ONLY = {
     "rule below a general one", "rule after one for everything", "the same rule twice", "setting below a general one",
     "notation is not closed", "notation glued", "notation with a bad sign", "notation too large",
     "pair with more stars on the teacher", "pair with a question mark",
-    "token map is missing", "name misspelt", "missing file", "itself",
+    "token map is missing", "twice the same", "base after its extension", "name misspelt", "missing file", "itself",
 }  # fmt: skip
 
 

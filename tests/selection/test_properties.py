@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wsel_graph.errors import SelectionRuleError
-from wsel_graph.selection import read_rules
 from wsel_graph.selection.model import captures
+from wsel_graph.selection.rules import read_rules
 
 KEYS = [
     "version", "extends", "unmatched", "layers", "components", "elements", "stage", "take", "from", "keep", "pair",
@@ -108,6 +108,7 @@ def test_any_text(text: str) -> None:
 @given(st.text("ab*.", max_size=8), st.text("ab.", max_size=12))
 @example("*", "")
 @example("*a*a", "aa")
+@example("a*bb*", "abbb")
 def test_captures_agree_with_lazy_regular_expressions(pattern: str, name: str) -> None:
     found = re.fullmatch("(.*?)".join(map(re.escape, pattern.split("*"))), name)
     assert captures(pattern, name) == (found.groups() if found else None)

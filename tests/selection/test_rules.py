@@ -9,8 +9,7 @@ import pytest
 import wsel_graph as ws
 from tests.nets import Transformer, mlp
 from wsel_graph.errors import SelectionRuleError
-from wsel_graph.selection import read_rules
-from wsel_graph.selection.rules import shipped_rules
+from wsel_graph.selection.rules import read_rules, shipped_rules
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -52,12 +51,19 @@ def test_own_rules_come_first_then_later_files(tmp_path: Path) -> None:
     assert str(rules.elements[3].at) == f"{tmp_path / 'low.yaml'}:3:12"
 
 
-def test_a_file_reached_twice_counts_once(tmp_path: Path) -> None:
+def test_shipped_files_combine(tmp_path: Path) -> None:
+    mine = write(tmp_path, "mine.yaml", "version: 1\nextends: [consecutive, without-norm]\n")
+    rules = read_rules(mine)
+    assert [rule.take for rule in rules.elements] == ["consecutive", "uniform"]
+    assert [str(rule.selector) for rule in rules.components] == ["{operator: [norm, batch_norm]}", "{student: *head*}"]
+
+
+def test_a_file_that_several_extend_comes_last(tmp_path: Path) -> None:
     write(tmp_path, "base.yaml", "version: 1\nelements: [{seed: 0}]\n")
     for name, seed in (("left", 1), ("right", 2)):
         write(tmp_path, f"{name}.yaml", f"version: 1\nextends: base.yaml\nelements: [{{seed: {seed}}}]\n")
     mine = write(tmp_path, "mine.yaml", "version: 1\nextends: [left.yaml, right.yaml]\n")
-    assert [rule.seed for rule in read_rules(mine).elements] == [2, 0, 1]
+    assert [rule.seed for rule in read_rules(mine).elements] == [2, 1, 0]
 
 
 def test_extends_is_relative_to_the_file(tmp_path: Path) -> None:

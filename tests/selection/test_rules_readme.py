@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from wsel_graph.selection import read_rules
 from wsel_graph.selection.kinds import Either, Record
 from wsel_graph.selection.language import FILE, RECORDS, TAKE
-from wsel_graph.selection.rules import shipped_rules
+from wsel_graph.selection.rules import read_rules, shipped_rules
 
 TEXT = (shipped_rules()["default"].parent / "README.md").read_text(encoding="utf-8")
 FAULTS = (Path(__file__).parent / "faults.md").read_text(encoding="utf-8")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from wsel_graph.selection import Selector, Subject, read_rules
+from wsel_graph.selection import Selector, Subject
+from wsel_graph.selection.rules import read_rules
 
 NORM = Subject(student=("blocks.0.norm1.weight",), operators=frozenset({"norm", "aten::native_layer_norm"}))
 QKV = Subject(

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from wsel_graph.selection import RuleFile, Subject, read_rules
-from wsel_graph.selection.rules import shipped_rules
+from wsel_graph.selection import RuleFile, Subject
+from wsel_graph.selection.rules import read_rules, shipped_rules
 
 NAMES = sorted(shipped_rules())
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from wsel_graph.errors import SelectionRuleError
-from wsel_graph.selection import TokenMap, read_rules
+from wsel_graph.selection import TokenMap
 from wsel_graph.selection import tokens as tokens_module
+from wsel_graph.selection.rules import read_rules
 
 RULES = "version: 1\nelements:\n  - where: {role: vocabulary}\n    take: {tokens: map.json}\n"
 AFTER = """
@@ -63,6 +65,12 @@ def test_a_file_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens_module, "MAX_BYTES", 1024**2)
     Path("map.json").write_text(" " * (1024**2 + 1))
     with pytest.raises(SelectionRuleError, match=r"the token map map\.json: it is larger than 1 MiB"):
+        read_rules("my.yaml")
+
+
+def test_what_is_no_file() -> None:
+    os.mkfifo("map.json")
+    with pytest.raises(SelectionRuleError, match=r"the token map map\.json: it is no file"):
         read_rules("my.yaml")
 
 

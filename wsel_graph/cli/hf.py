@@ -20,6 +20,9 @@ from wsel_graph.cli.hubs import BATCH, noise
 from wsel_graph.cli.load import import_named, near
 from wsel_graph.errors import ExampleInputsError
 
+PLAIN: Mapping[str, Any] = {"experts_implementation": "eager"}
+"""The usual kernel for mixtures of experts has no float64, in which groups are verified."""
+
 LENGTH = 16
 """Tokens of a text."""
 
@@ -64,7 +67,7 @@ def _config(transformers: Any, name: str, options: dict[str, Any]) -> Any:
         known_key = hasattr(usual, key) or key.endswith(("_token_id", "_implementation"))
         if not known_key:  # a configuration takes any key, and a misspelt one would change nothing
             raise ExampleInputsError(f"hf:{name}: a {kind} configuration has no {key!r}{near(key, usual.to_dict())}")
-    return transformers.AutoConfig.for_model(kind, **{**given, **options})
+    return transformers.AutoConfig.for_model(kind, **{**PLAIN, **given, **options})
 
 
 def _read_config(file: Path) -> dict[str, Any]:

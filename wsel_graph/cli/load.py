@@ -34,7 +34,8 @@ def import_named(source: str) -> ModuleType:
         hint = f"; install {error.name}" if error.name in LIBRARIES else ""
         raise ExampleInputsError(f"{source} cannot be imported: {error}{hint}") from None
     except Exception as error:  # a compiled extension that does not fit raises whatever it likes
-        raise ExampleInputsError(f"{source} cannot be imported: {type(error).__name__}: {error}") from error
+        hint = "; perhaps its version does not fit torch's" if source.split(".")[0] in LIBRARIES else ""
+        raise ExampleInputsError(f"{source} cannot be imported: {type(error).__name__}: {error}{hint}") from error
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import RenderableType
 from torch import nn
 
+from wsel_graph.capture.trace import State
 from wsel_graph.cli.inputs import HOW, parse_inputs
 from wsel_graph.cli.models import Named, read_arguments
 from wsel_graph.cli.show import Answer, some, table, working
@@ -98,23 +99,11 @@ def _inspect_document(name: str, graph: ModelGraph) -> dict[str, Any]:
 def _inspect_parts(name: str, graph: ModelGraph) -> list[RenderableType | str]:
     states = {state.name: state for state in graph.captured.states}
     rows = [
-        (
-            own,
-            "x".join(map(str, graph.tensors[own].shape)) or "scalar",
-            graph.tensors[own].notation,
-            _remark(graph, own),
-        )
-        for own in graph.own_names
+        (own, "x".join(map(str, axes.shape)) or "scalar", axes.notation, _remark(states[own], own in graph.uses))
+        for own, axes in ((own, graph.tensors[own]) for own in graph.own_names)
     ]
-    counted = Counter("free" if group.free else "pinned" if group.pinned else "anchored" for group in graph.groups)
-    head = (
-        f"{name}: {_parameters(graph):,} parameters in {sum(s.kind == 'parameter' for s in states.values())} tensors, "
-        f"{len(graph.groups)} coupled groups "
-        f"({', '.join(f'{counted[status]} {status}' for status in ('free', 'anchored', 'pinned'))}); "
-        f"{100 * graph.free_fraction():.2f} % of the parameters can be selected from"
-    )
     parts: list[RenderableType | str] = [
-        head,
+        _headline(name, graph),
         table("Tensors", ("name", "shape", "axes", "remark"), rows),
         table("Coupled groups", ("size", "role", "status", "marked at", "members"), map(_group_row, graph.groups)),
     ]
@@ -125,12 +114,21 @@ def _inspect_parts(name: str, graph: ModelGraph) -> list[RenderableType | str]:
     return parts
 
 
-def _remark(graph: ModelGraph, name: str) -> str:
-    state = next(state for state in graph.captured.states if state.name == name)
+def _headline(name: str, graph: ModelGraph) -> str:
+    counted = Counter("free" if group.free else "pinned" if group.pinned else "anchored" for group in graph.groups)
+    kinds = ", ".join(f"{counted[status]} {status}" for status in ("free", "anchored", "pinned"))
+    tensors = sum(state.kind == "parameter" for state in graph.captured.states)
+    return (
+        f"{name}: {_parameters(graph):,} parameters in {tensors} tensors, {len(graph.groups)} coupled groups "
+        f"({kinds}); {100 * graph.free_fraction():.2f} % of the parameters can be selected from"
+    )
+
+
+def _remark(state: State, used: bool) -> str:
     remarks = ["buffer"] if state.kind == "buffer" else []
     if len(state.names) > 1:
         remarks.append(f"also {some(state.names[1:])}")
-    if name not in graph.uses:
+    if not used:
         remarks.append("not used by the forward pass")
     return ", ".join(remarks)
 

@@ -83,10 +83,9 @@ def run_apply(options: argparse.Namespace) -> Answer:
     with working("copying"):
         ws.apply(plan, student, source)
     _write(student, options.output)
-    document = {"output": options.output, "copied": len(plan.copies), "kept": len(plan.kept)}
-    text = (
-        f"{len(plan.copies)} tensors copied, {len(plan.kept)} kept the student's own values\nstudent: {options.output}"
-    )
+    copied = len({copy.student for copy in plan.copies})  # several copies may fill one tensor
+    document = {"output": options.output, "copied": copied, "kept": len(plan.kept)}
+    text = f"{copied} tensors copied, {len(plan.kept)} kept the student's own values\nstudent: {options.output}"
     return Answer(document, [text])
 
 

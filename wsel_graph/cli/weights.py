@@ -193,10 +193,9 @@ def tensors_to_save(model: nn.Module) -> Tensors:
     seen: set[int] = set()
     found: Tensors = {}
     for name, tensor in state.items():
-        storage = tensor.untyped_storage()
-        alone = storage.data_ptr() not in seen and storage.nbytes() == tensor.numel() * tensor.element_size()
-        seen.add(storage.data_ptr())
-        found[name] = tensor.detach().contiguous() if alone else tensor.detach().clone().contiguous()
+        memory = tensor.untyped_storage().data_ptr()
+        found[name] = (tensor.clone() if memory in seen else tensor).detach().contiguous()
+        seen.add(memory)
     return found
 
 

@@ -79,6 +79,27 @@ class ModelGraph:
             raise UnknownNameError(f"no traced parameter or buffer is named {name!r}{hint}")
         return self.tensors[name]
 
+    def target(self, node: str) -> Any:
+        """The operator of a graph node."""
+        return self._nodes[node].target
+
+    @cached_property
+    def _roles(self) -> Mapping[str, frozenset[str]]:
+        found: dict[str, set[str]] = {}
+        for group in self.groups:
+            for name, _ in group.members:
+                found.setdefault(name, set()).add(group.role)
+        return {name: frozenset(roles) for name, roles in found.items()}
+
+    def roles_of(self, name: str) -> frozenset[str]:
+        """The roles of the axes of a tensor, given by its first name."""
+        return self._roles.get(name, frozenset())
+
+    def pins_of(self, name: str, dim: int) -> frozenset[str]:
+        """The reasons for which the atoms of one dim are pinned; empty when some atom is not."""
+        marks = [self._walk.solver.pinned.get(atom) for atom in atoms(self.tensor(name).axes[dim])]
+        return frozenset(mark.reason for mark in marks if mark) if all(marks) else frozenset()
+
     def stream(self, node: str) -> frozenset[Atom]:
         """The atoms that may be selected from in the (first) result of a graph node."""
         solver = self._walk.solver

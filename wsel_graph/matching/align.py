@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from wsel_graph.matching.segments import Item
@@ -31,9 +31,15 @@ def worth(student: Item, teacher: Item) -> int:
     return (SAME_KIND * common + SAME_STRUCTURE * exact) // (1 if student.level == teacher.level else 2)
 
 
-def align_items(student: Sequence[Item], teacher: Sequence[Item]) -> Alignment:
-    """The order-keeping pairing of the greatest worth; where several are equally good, what they disagree on."""
+def align_items(student: Sequence[Item], teacher: Sequence[Item], allowed: Callable[[int, int], bool]) -> Alignment:
+    """The order-keeping pairing of the greatest worth; where several are equally good, what they disagree on.
+
+    Args:
+        allowed: Whether a teacher item may fill a student item, both by number.
+    """
     table = _worths(student, teacher)
+    for s, row in enumerate(table):
+        row[:] = [value if value and allowed(s, t) else 0 for t, value in enumerate(row)]
     ahead = _best_from(table)
     early, late = (_walk(table, ahead, prefer_early=early) for early in (True, False))
     pairs: list[tuple[int, int]] = []

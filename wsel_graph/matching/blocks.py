@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wsel_graph.matching.align import Alignment, align_items
 from wsel_graph.matching.isomorphism import pair_nodes
 from wsel_graph.matching.layers import LayerMethod, select_layers
 from wsel_graph.matching.segments import Item, Segment, layer_length, layers
-from wsel_graph.matching.structure import Structure, tensors_of
+from wsel_graph.matching.structure import Structure
+from wsel_graph.matching.wishes import Governing
 from wsel_graph.plan import LayerMap
 
 Layer = tuple[Segment, ...]
@@ -21,24 +22,32 @@ class NodePairs:
 
     pairs: dict[int, int] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
+    candidates: dict[int, tuple[int, ...]] = field(default_factory=dict)  # where several fit equally well
     layers: list[LayerMap] = field(default_factory=list)
 
 
-Methods = Callable[[str], LayerMethod]
-"""The layer selection method for a student stage, by its name."""
-
-
-def pair_structures(student: Structure, teacher: Structure, methods: Methods) -> NodePairs:
-    """Pair what corresponds in two models by structure alone."""
-    found = NodePairs()
-    alignment = align_items(student.items, teacher.items)
+def pair_structures(governing: Governing) -> NodePairs:
+    """Pair what corresponds in two models by structure, as far as the layer rules allow."""
+    student, teacher, found = governing.student, governing.teacher, NodePairs()
+    ignored = governing.ignored()
+    hidden = {i for i, item in enumerate(teacher.items) if _all_ignored(teacher, item, ignored)}
+    alignment = align_items(
+        student.items, teacher.items, lambda ours, theirs: theirs not in hidden and governing.may_fill(ours, theirs)
+    )
     for ours, theirs in alignment.pairs:
         if student.items[ours].stage and teacher.items[theirs].stage:
-            _pair_stages(student, ours, teacher, theirs, methods, found)
+            _pair_stages(governing, ours, theirs, found)
         else:
             _pair_parts(student, student.items[ours].nodes, teacher, teacher.items[theirs].nodes, found)
     _note_unaligned(student, teacher, alignment, found)
+    for node in [node for node, other in found.pairs.items() if other in ignored]:
+        found.reasons[node] = ignored[found.pairs.pop(node)]
     return found
+
+
+def _all_ignored(teacher: Structure, item: Item, ignored: Mapping[int, str]) -> bool:
+    held = [node for node in item.nodes if teacher.components.nodes[node].slots]
+    return bool(held) and all(node in ignored for node in held)
 
 
 def _pair_parts(
@@ -54,14 +63,13 @@ def _pair_parts(
 # -- stages
 
 
-def _pair_stages(
-    student: Structure, ours: int, teacher: Structure, theirs: int, methods: Methods, found: NodePairs
-) -> None:
+def _pair_stages(governing: Governing, ours: int, theirs: int, found: NodePairs) -> None:
+    student, teacher = governing.student, governing.teacher
     mine, other = student.items[ours], teacher.items[theirs]
     name = student.stage_names[ours]
     length = layer_length(mine, other)
     small, large = layers(mine, length), layers(other, length)
-    partners = _partners(small, large, methods(name), name)
+    partners = _partners(small, large, governing.method(name), name)
     for number, layer in enumerate(small):
         if (partner := partners.get(number)) is None:
             reason = f"the teacher's stage has no further block of this kind (block {number} of stage {name!r})"
@@ -120,13 +128,8 @@ def _note_unaligned(student: Structure, teacher: Structure, alignment: Alignment
     for number, item in enumerate(student.items):
         if number in aligned:
             continue
-        reason = "the teacher has no block of this structure here"
-        if number in candidates:
-            names = [_describe(teacher, teacher.items[other]) for other in candidates[number]]
-            reason = f"several places of the teacher fit equally well: {', '.join(names)}"
-        found.reasons |= dict.fromkeys(item.nodes, reason)
-
-
-def _describe(structure: Structure, item: Item) -> str:
-    names = tensors_of(structure.components, item.nodes)
-    return names[0] if names else "a join without parameters"
+        found.reasons |= dict.fromkeys(item.nodes, "the teacher has no block of this structure here")
+        for other in candidates.get(number, ()):
+            pairs = pair_nodes(student.components, item.nodes, teacher.components, teacher.items[other].nodes)
+            for node, partner in pairs.items():
+                found.candidates[node] = (*found.candidates.get(node, ()), partner)

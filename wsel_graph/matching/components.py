@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import networkx as nx
+if TYPE_CHECKING:
+    import networkx as nx
 
 UNORDERED = frozenset({"add", "mul", "write"})
 """Joins whose operands may be exchanged."""
@@ -82,6 +84,8 @@ class ComponentGraph:
     @cached_property
     def digraph(self) -> nx.DiGraph:
         """As a `networkx` graph, nodes with their labels."""
+        import networkx as nx
+
         graph = nx.DiGraph()
         for number, node in enumerate(self.nodes):
             graph.add_node(number, label=node.label, fx=node.fx, module=node.module)

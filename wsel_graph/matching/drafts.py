@@ -119,10 +119,11 @@ def _parts(draft: Draft, masks: set[int | None]) -> list[int | None]:
     """Masks of the parts into which the readers take a component apart; `[None]` when they do not."""
     if draft.features is None or masks <= {None} or not all(_can_be_cut(leaf) for _, leaf in draft.slots):
         return [None]
-    parts = [int.from_bytes(b"\x01" * draft.features, "little")]
+    parts = [_mask_of(0, draft.features)]
     for mask in sorted(mask for mask in masks if mask is not None):
         parts = [piece for part in parts for piece in (part & mask, part & ~mask) if piece]
-    if len(parts) == 1:
+    spans = [_mask_of(*leaf.span) for _, leaf in draft.slots if leaf.span is not None]
+    if len(parts) == 1 or not all(part & span in (0, span) for part in parts for span in spans):
         return [None]
     return [*sorted(parts, key=lambda part: part & -part)]
 
@@ -132,7 +133,19 @@ def _can_be_cut(leaf: Leaf) -> bool:
 
 
 def _slots(draft: Draft, part: int | None) -> tuple[tuple[str, Slot], ...]:
-    return tuple((name, _slot(draft, name, leaf, part)) for name, leaf in draft.slots)
+    if part is None:
+        return tuple((name, _slot(draft, name, leaf, None)) for name, leaf in draft.slots)
+    found: list[tuple[str, Slot]] = []
+    for name, leaf in draft.slots:
+        if leaf.span is None:
+            found.append((name, _slot(draft, name, leaf, part)))
+        elif part & _mask_of(*leaf.span):
+            found.append((name.rstrip("0123456789"), Slot(leaf.name, own_dims(leaf))))
+    return tuple(found)
+
+
+def _mask_of(start: int, stop: int) -> int:
+    return int.from_bytes(b"\x00" * start + b"\x01" * (stop - start), "little")
 
 
 def _slot(draft: Draft, name: str, leaf: Leaf, part: int | None) -> Slot:

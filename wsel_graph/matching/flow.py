@@ -16,7 +16,7 @@ from wsel_graph.coupling.propagate import bind, is_coupled_state, written_parame
 from wsel_graph.matching import operators as ops
 from wsel_graph.matching.components import ComponentGraph
 from wsel_graph.matching.drafts import Draft, DraftEdge, finish
-from wsel_graph.matching.weights import Weights, merged, parameter
+from wsel_graph.matching.weights import Weights, laid_end_to_end, merged, parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,8 @@ class _Walk:
     def _result(self, node: fx.Node, name: str, operands: list[Operand]) -> Value | list[Value]:
         flows = [value for _, value in operands if isinstance(value, Flow)]
         weights = [value for _, value in operands if isinstance(value, Weights)]
+        if ops.is_factory(name):
+            return Fixed(from_input=False)
         if name == "aten::scaled_dot_product_attention" and (flows or weights):
             return self._attention(node, dict(operands))
         if weights and (made := self._component(node, name, operands)) is not None:
@@ -184,6 +186,10 @@ class _Walk:
             return Fixed(from_input, direct=same and any(value.direct for value in fixed))
         if from_input:
             return self._combined(node, "", [("", self._table(node, value)) for value in weights])
+        if ops.name_of(node.target) == "aten::cat" and len(node.meta["value"].shape) == 1:
+            sizes = [item.meta["value"].shape[0] for item in node.args[0]]  # type: ignore[union-attr]
+            given = [value if isinstance(value, Weights) else None for _, value in operands]
+            return laid_end_to_end(zip(given, sizes, strict=True))
         if len(weights) == 1 and ops.is_layout(node.target):
             return weights[0].rearranged(lambda seen: _replay(node, seen))  # type: ignore[no-any-return]
         return merged(weights)
@@ -272,6 +278,8 @@ class _Walk:
         values = dict(operands)
         if form is not None:
             return self._formed(node, form, values)
+        if name == "aten::addcmul":
+            return self._scaled_and_shifted(node, values)
         others = [(argument, value) for argument, value in operands if not isinstance(value, Weights)]
         held = [value for _, value in operands if isinstance(value, Weights)]
         if name in ops.PRODUCTS and len(held) == len(others) == 1:
@@ -298,6 +306,18 @@ class _Walk:
             label = "norm" if "norm" in flow.tags else "scale"
         slot = "bias" if label == "shift" else "weight"
         return self._new(node, Draft.holding(label, {slot: vector}, [replace(flow, tags=frozenset()).edge("self")]))
+
+    def _scaled_and_shifted(self, node: fx.Node, values: dict[str, Value]) -> Value | None:
+        """`addcmul`: a vector plus an activation times a vector."""
+        bias = values["self"]
+        factors = [values["tensor1"], values["tensor2"]]
+        flow = next((factor for factor in factors if isinstance(factor, Flow)), None)
+        weight = next((factor for factor in factors if isinstance(factor, Weights)), None)
+        if flow is None or weight is None or not isinstance(bias, Weights) or not (weight.vector and bias.vector):
+            return None
+        label = "norm" if "norm" in flow.tags else "scale"
+        edges = [replace(flow, tags=frozenset()).edge("self")]
+        return self._new(node, Draft.holding(label, {"weight": weight, "bias": bias}, edges))
 
     def _product(self, node: fx.Node, operands: list[Operand], weight: Weights, data: Value) -> Flow:
         """An activation times a parameter. On the right, the parameter lies (in, out); on the left, (out, in)."""

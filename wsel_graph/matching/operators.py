@@ -90,6 +90,11 @@ def name_of(op: Any) -> str:
     return str(schema.name) if schema is not None else str(op)
 
 
+def is_factory(name: str) -> bool:
+    """Whether an operator takes no more than shape and type from its operand."""
+    return name.startswith("aten::new_") or name.endswith("_like")
+
+
 def join_label(name: str) -> str:
     """What a join of several activations is called: signs and the in-place form do not matter."""
     if name in _ADDITIVE:

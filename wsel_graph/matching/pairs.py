@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from wsel_graph.coupling.graph import ModelGraph
-from wsel_graph.matching.blocks import Methods, pair_structures
+from wsel_graph.errors import MatchError
+from wsel_graph.matching.blocks import pair_structures
 from wsel_graph.matching.pieces import Found, Piece, PieceFinder, pieces_by_name
 from wsel_graph.matching.structure import Structure, structure
+from wsel_graph.matching.subjects import Subjects
+from wsel_graph.matching.wishes import Governing, Wishes, forced_teacher
 from wsel_graph.plan import LayerMap
+from wsel_graph.selection.model import ComponentRule
+from wsel_graph.selection.subject import Subject
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Matching:
     """What fills what.
 
@@ -21,38 +25,81 @@ class Matching:
         pieces: For every student tensor that is filled, in the order in which the student holds its tensors.
         kept: Tensors that keep the student's own values, each with the reason.
         unexplained: Tensors that nothing explains, each with the reason.
+        candidates: For unexplained tensors, the teacher tensors that fit equally well.
         layers: Which teacher block fills which student block.
-        notes: What was decided by names.
+        notes: What was decided by names, and rules that match nothing.
+        subjects: Every student tensor's component as selection rules see it, by the tensor's first name.
     """
 
     pieces: tuple[tuple[str, tuple[Piece, ...]], ...]
     kept: tuple[tuple[str, str], ...]
     unexplained: tuple[tuple[str, str], ...]
+    candidates: Mapping[str, tuple[str, ...]]
     layers: tuple[LayerMap, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...]
+    subjects: Mapping[str, Subject]
 
 
-def match(
-    student: ModelGraph, teacher: ModelGraph, keep: Iterable[str] = (), methods: Methods = lambda stage: "first"
-) -> Matching:
+NO_WISHES = Wishes()
+
+
+def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) -> Matching:
     """Find the teacher part for every student tensor.
 
-    Args:
-        keep: Glob patterns of student tensor names that keep the student's own values.
-        methods: The layer selection method for a student stage, by its name.
+    Raises:
+        MatchError: If a rule asks for what the models do not have.
     """
-    ours, theirs = structure(student), structure(teacher)
-    paired = pair_structures(ours, theirs, methods)
-    found = PieceFinder(ours, theirs).find(paired.pairs, paired.reasons)
-    notes = _by_name(ours, theirs, found)
-    patterns = tuple(keep)
-    kept = {name: why for name in student.own_names if (why := _own_reason(ours, name, patterns)) is not None}
+    governing = Governing(wishes, structure(student), structure(teacher))
+    nodes = pair_structures(governing)
+    finder = PieceFinder(governing.student, governing.teacher)
+    found = finder.find(nodes)
+    notes = _by_name(governing.student, governing.teacher, found)
+    rules = governing.component_rules()
+    kept = _kept(governing, rules)
+    _force(governing, rules, finder, found)
     filled = [(name, found.pieces[name]) for name in student.own_names if name in found.pieces and name not in kept]
-    done = {name for name, _ in filled} | kept.keys()
-    unexplained = [
-        (name, _with_hint(theirs, name, found.reasons.get(name, ""))) for name in student.own_names if name not in done
-    ]
-    return Matching(tuple(filled), tuple(kept.items()), tuple(unexplained), tuple(paired.layers), notes)
+    missing = [name for name in student.own_names if name not in found.pieces and name not in kept]
+    reasons = {name: _with_hint(governing.teacher, name, found.reasons.get(name, "")) for name in missing}
+    if wishes.unmatched == "keep":
+        kept |= {name: f"unmatched: {reason}" for name, reason in reasons.items()}
+        reasons = {}
+    _check_required(rules, kept, reasons)
+    subjects = Subjects(governing.student, "student")
+    return Matching(
+        tuple(filled),
+        tuple((name, kept[name]) for name in student.own_names if name in kept),
+        tuple(reasons.items()),
+        found.candidates,
+        tuple(nodes.layers),
+        (*notes, *governing.notes()),
+        {name: subjects.of_tensor(name) for name in student.own_names},
+    )
+
+
+def _kept(governing: Governing, rules: Mapping[str, ComponentRule]) -> dict[str, str]:
+    """Tensors that keep their own values: by name, by rule, or because nothing uses them."""
+    kept = dict.fromkeys(governing.student.components.unused, "not used by the forward pass")
+    kept |= {name: f"asked for by {rule.at}" for name, rule in rules.items() if rule.action == "keep"}
+    return kept | governing.kept_by_name()
+
+
+def _force(governing: Governing, rules: Mapping[str, ComponentRule], finder: PieceFinder, found: Found) -> None:
+    """Pairings that rules ask for take the place of what was found."""
+    aliases = {state.name: state.names for state in governing.student.graph.captured.states}
+    for name, rule in rules.items():
+        if rule.action != "pair":
+            continue
+        other = forced_teacher(rule, aliases[name], governing.teacher)
+        pieces = finder.forced(name, other)
+        if isinstance(pieces, str):
+            raise MatchError(f"{rule.at}: the rule pairs {name} with {other}, but {pieces}.")
+        found.pieces[name] = pieces
+
+
+def _check_required(rules: Mapping[str, ComponentRule], kept: Mapping[str, str], missing: Mapping[str, str]) -> None:
+    for name, rule in rules.items():
+        if rule.action == "require" and (reason := kept.get(name) or missing.get(name)) is not None:
+            raise MatchError(f"{rule.at}: the rule requires {name} to be initialised, and it is not: {reason}")
 
 
 def _by_name(student: Structure, teacher: Structure, found: Found) -> tuple[str, ...]:
@@ -73,11 +120,3 @@ def _with_hint(teacher: Structure, name: str, reason: str) -> str:
     if name in dtypes and name not in teacher.graph.tensors:
         return f"{reason} (the teacher's {name} is {dtypes[name]}, which carries no values to select: dequantize it)"
     return reason
-
-
-def _own_reason(student: Structure, name: str, patterns: Iterable[str]) -> str | None:
-    aliases = next(state.names for state in student.graph.captured.states if state.name == name)
-    for pattern in patterns:
-        if any(fnmatchcase(alias, pattern) for alias in aliases):
-            return f"asked for by keep: {pattern}"
-    return "not used by the forward pass" if name in student.components.unused else None

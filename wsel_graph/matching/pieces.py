@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from wsel_graph.matching.blocks import NodePairs
 from wsel_graph.matching.components import Node, Slot
 from wsel_graph.matching.structure import Structure
 
@@ -31,12 +32,6 @@ class Piece:
     student: Side
     teacher: Side
 
-    @property
-    def plain(self) -> bool:
-        """Whether whole tensors correspond dim by dim, in order."""
-        sides = (self.student, self.teacher)
-        return all(side.rows is None and side.dims == tuple(range(len(side.dims))) for side in sides)
-
 
 Use = tuple[int, str, Slot]
 """Where a tensor is used: the node, the name of the slot, the slot."""
@@ -48,6 +43,7 @@ class Found:
 
     pieces: dict[str, tuple[Piece, ...]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)  # teacher tensors that fit equally well
 
 
 class PieceFinder:
@@ -60,17 +56,36 @@ class PieceFinder:
             for name, slot in node.slots:
                 self._uses.setdefault(slot.tensor, []).append((number, name, slot))
 
-    def find(self, pairs: Mapping[int, int], reasons: Mapping[int, str]) -> Found:
+    def find(self, nodes: NodePairs) -> Found:
         """Pieces for every student tensor that a component holds."""
         found = Found()
+        pairs = nodes.pairs
         for tensor, uses in self._uses.items():
             chosen = self._settled(uses, pairs)
-            result = self._pieces(chosen, pairs) if not isinstance(chosen, int) else reasons.get(chosen, "")
-            if isinstance(result, str):
+            result = self._pieces(chosen, pairs) if not isinstance(chosen, int) else nodes.reasons.get(chosen, "")
+            if isinstance(chosen, int) and (names := self._candidates(nodes.candidates.get(chosen, ()), uses, chosen)):
+                found.candidates[tensor] = names
+                found.reasons[tensor] = f"several places of the teacher fit equally well: {', '.join(names)}"
+            elif isinstance(result, str):
                 found.reasons[tensor] = result or "the teacher has no counterpart"
             else:
                 found.pieces[tensor] = result
         return found
+
+    def _candidates(self, others: Iterable[int], uses: list[Use], number: int) -> tuple[str, ...]:
+        slot = next(name for node, name, _ in uses if node == number)
+        held = [dict(self._teacher.components.nodes[other].slots) for other in others]
+        return tuple(dict.fromkeys(slots[slot].tensor for slots in held if slot in slots))
+
+    def forced(self, student: str, teacher: str) -> tuple[Piece, ...] | str:
+        """The pieces for a pairing of whole tensors that a rule asks for, or why there are none."""
+        other = next((s for node in self._teacher.components.nodes for _, s in node.slots if s.tensor == teacher), None)
+        if student not in self._uses or other is None:
+            whole = Slot(student, None), Slot(teacher, None)
+        else:
+            whole = replace(self._uses[student][0][2], rows=None), replace(other, rows=None)
+        made = self._piece(*whole)
+        return made if isinstance(made, str) else (made,)
 
     def _settled(self, uses: list[Use], pairs: Mapping[int, int]) -> list[Use] | int:
         """One paired use of every part of a tensor, or a node that has no pair."""

@@ -73,13 +73,10 @@ class Item:
 @dataclass(slots=True)
 class _Cutter:
     graph: ComponentGraph
-    last: list[int] = field(init=False)  # the last reader of every node
+    last: list[int] = field(init=False)  # the last reader of every node; what is only returned is not alive
 
     def __post_init__(self) -> None:
-        count = len(self.graph.nodes)
         self.last = [max((reader for reader, _ in uses), default=-1) for uses in self.graph.consumers]
-        for edge in self.graph.results:
-            self.last[edge.source] = count
 
     def cut(self, nodes: Sequence[int], alive: frozenset[int], aside: frozenset[int]) -> list[list[int]]:
         """Pieces of a run of nodes, cut where at most one activation is alive besides those set aside."""
@@ -105,7 +102,10 @@ class _Cutter:
         if len(piece) < 4 or not before:
             return [piece] if piece else []
         inner = self.cut(piece, frozenset(), aside | before)
-        return inner if sum(len(part) > 1 for part in inner) > 1 else [piece]
+        return inner if sum(self._has_sum(part) for part in inner) > 1 else [piece]
+
+    def _has_sum(self, piece: list[int]) -> bool:
+        return len(piece) > 1 and any(self.graph.nodes[number].label == "add" for number in piece)
 
 
 def segments(graph: ComponentGraph, streams: Sequence[frozenset[Atom]], places: Sequence[int]) -> list[Segment]:

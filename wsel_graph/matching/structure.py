@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from wsel_graph.coupling.graph import ModelGraph
-from wsel_graph.matching.components import ComponentGraph
+from wsel_graph.matching.components import ComponentGraph, Node
 from wsel_graph.matching.flow import component_graph
 from wsel_graph.matching.segments import Item, Segment, fold, segments
 
@@ -60,12 +60,20 @@ def common_path(paths: Sequence[Sequence[str]]) -> str:
 
 def structure(graph: ModelGraph) -> Structure:
     """Components, segments and stages of a traced model."""
-    components = component_graph(graph.captured)
+    components = _labelled(graph, component_graph(graph.captured))
     streams = [graph.stream(node.fx) for node in components.nodes]
     places = [graph.positions(node.fx) for node in components.nodes]
     return Structure(graph, components, tuple(fold(segments(components, streams, places))))
 
 
-def tensors_of(components: ComponentGraph, nodes: Iterable[int]) -> list[str]:
-    """Names of the parameters of some nodes, each once."""
-    return list(dict.fromkeys(tensor for node in nodes for tensor in components.nodes[node].tensors))
+def _labelled(graph: ModelGraph, components: ComponentGraph) -> ComponentGraph:
+    """Linears that mix positions are another kind of component than those that mix features."""
+    return replace(components, nodes=tuple(_labelled_node(graph, node) for node in components.nodes))
+
+
+def _labelled_node(graph: ModelGraph, node: Node) -> Node:
+    slot = dict(node.slots).get("weight")
+    if node.label != "linear" or slot is None or slot.dims is None or len(slot.dims) < 2:
+        return node
+    reasons = graph.pins_of(slot.tensor, slot.dims[1])
+    return replace(node, label="linear:position") if reasons and reasons <= {"position", "kernel"} else node

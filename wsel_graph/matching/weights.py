@@ -17,11 +17,13 @@ class Leaf:
         name: Its first name.
         shape: Its own shape.
         seen: A meta view that shares the strides of what the operator sees; None after anything but views.
+        span: First and last (excluded) position in a vector that was laid end to end from several; None otherwise.
     """
 
     name: str
     shape: tuple[int, ...]
     seen: torch.Tensor | None
+    span: tuple[int, int] | None = None
 
     def dims(self) -> tuple[int | None, ...] | None:
         """For every dim that the operator sees, the tensor's own dim; None for broadcast ones.
@@ -85,7 +87,7 @@ class Weights:
 
     def opaque(self) -> Weights:
         """The same tensors, seen through something that is no view."""
-        return Weights(tuple(replace(leaf, seen=None) for leaf in self.leaves))
+        return Weights(tuple(replace(leaf, seen=None, span=None) for leaf in self.leaves))
 
 
 def parameter(name: str, shape: Sequence[int]) -> Weights:
@@ -100,3 +102,15 @@ def merged(values: Iterable[Weights]) -> Weights:
         for leaf in value.opaque().leaves:
             leaves.setdefault(leaf.name, leaf)
     return Weights(tuple(leaves.values()))
+
+
+def laid_end_to_end(values: Iterable[tuple[Weights | None, int]]) -> Weights:
+    """Vectors concatenated: each with its size, None for those without parameters."""
+    leaves: list[Leaf] = []
+    offset = 0
+    for value, size in values:
+        if value is not None:
+            whole = value.leaves[0].seen is not None and len(value.leaves) == 1
+            leaves.extend(replace(leaf, span=(offset, offset + size) if whole else None) for leaf in value.leaves)
+        offset += size
+    return Weights(tuple(leaves))

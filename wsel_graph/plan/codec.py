@@ -57,7 +57,7 @@ def _encode_fields(value: Any, place: str) -> dict[str, Any]:
 
 
 def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
-    return field.default is not dataclasses.MISSING and type(value) is type(field.default) and value == field.default
+    return field.default is not dataclasses.MISSING and bool(value == field.default)
 
 
 # -- reading, by type

@@ -33,12 +33,23 @@ def save_plan(plan: Plan, path: str | Path) -> None:
 
 def _one_line_each(document: dict[str, Any]) -> str:
     """JSON with one copy, kept tensor, choice or stage a line: short, and plans can be compared line by line."""
-    sections = []
-    for name, items in document["plan"].items():
-        lines = ",\n".join(f"  {json.dumps(item, allow_nan=False)}" for item in items)
-        sections.append(f" {json.dumps(name)}: [\n{lines}\n ]" if lines else f" {json.dumps(name)}: []")
     header = "".join(f"{json.dumps(key)}: {json.dumps(document[key])}, " for key in ("format", "version"))
+    sections = (f" {json.dumps(name)}: {_section(items)}" for name, items in document["plan"].items())
     return "{" + header + '"plan": {\n' + ",\n".join(sections) + "\n}}\n"
+
+
+def _section(items: Any) -> str:
+    """One field of a plan.
+
+    >>> print(_section([1, [2]]))
+    [
+      1,
+      [2]
+     ]
+    """
+    if not isinstance(items, list) or not items:
+        return json.dumps(items, allow_nan=False)
+    return "[\n" + ",\n".join(f"  {json.dumps(item, allow_nan=False)}" for item in items) + "\n ]"
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:

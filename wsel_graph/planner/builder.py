@@ -9,8 +9,9 @@ from wsel_graph.capture.trace import State
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.propagate import is_coupled_state
 from wsel_graph.errors import MatchError, PlanError
-from wsel_graph.matching.pairs import match
+from wsel_graph.matching.pairs import NO_WISHES, match
 from wsel_graph.matching.pieces import Piece, Side
+from wsel_graph.matching.wishes import Wishes
 from wsel_graph.plan import Copy, Indices, Kept, Plan, View, compact
 from wsel_graph.planner.align import Misaligned
 from wsel_graph.planner.choose import Chooser
@@ -22,23 +23,23 @@ from wsel_graph.planner.messages import unexplained_message
 
 
 def build_plan(
-    student: ModelGraph, teacher: ModelGraph, elements: Elements | None = None, keep: Iterable[str] = ()
+    student: ModelGraph, teacher: ModelGraph, elements: Elements | None = None, wishes: Wishes = NO_WISHES
 ) -> Plan:
     """Decide, for every student tensor, which teacher elements it takes. Reads shapes only.
 
     Args:
-        keep: Glob patterns of student tensors that keep their own values.
+        wishes: What the user wants of matching.
     Raises:
         MatchError: If a student tensor has no counterpart.
         PlanError: If a counterpart does not fit, or nothing would be copied.
     """
-    matching = match(student, teacher, keep)
+    matching = match(student, teacher, wishes)
     if matching.unexplained:
-        raise MatchError(unexplained_message(student, matching.unexplained))
+        raise MatchError(unexplained_message(student, matching))
     pieces = [piece for _, own in matching.pieces for piece in own]
     joints = Joints(student, teacher)
     joints.add_pieces(pieces)
-    chooser = Chooser(joints, elements or Elements(), (student, teacher), getattr(matching, "subjects", {}))
+    chooser = Chooser(joints, elements or Elements(), (student, teacher), matching.subjects)
     layouts = Layouts(student, teacher, chooser)
     states = {state.name: state for state in student.captured.states}
     copies: list[Copy] = []
@@ -78,17 +79,9 @@ def _copy(
     names = piece.student.tensor, piece.teacher.tensor
     resize = tuple(layout.resize for layout in layouts if layout.resize is not None)
     whole = all(indices == range(size) for indices, size in zip(region, shapes[0], strict=True))
-    made = Copy(
-        *names,
-        *shapes,
-        tuple(indices),
-        state.kind == "parameter",
-        None if whole else tuple(region),
-        None,
-        resize,
-        factor,
-    )
-    return made if piece.plain else replace(made, view=_view(piece, shapes[0], made.block_shape))
+    made = Copy(*names, *shapes, tuple(indices), state.kind == "parameter", None if whole else tuple(region))
+    made = replace(made, resize=resize, scale=factor)
+    return replace(made, view=_view(piece, shapes[0], made.block_shape))
 
 
 def _within(side: Side, number: int, chosen: Sequence[int]) -> Sequence[int]:

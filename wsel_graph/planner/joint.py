@@ -111,7 +111,7 @@ class Joints:
     def _add(self, piece: Piece, number: int) -> None:
         ours, theirs = self._axes(piece, number)
         try:
-            leaves = tuple(align(*self._without_prefix(ours, theirs), self._belong))
+            leaves = self._aligned(ours, theirs)
         except Misaligned as fault:
             raise PlanError(self.misaligned_message(piece, number, fault)) from None
         paired = PairedDim(piece, number, ours, theirs, leaves)
@@ -122,6 +122,11 @@ class Joints:
                 self._relate(leaf, paired.place)
         self.dims.setdefault(piece, []).append(paired)
 
+    def _aligned(self, ours: Axis, theirs: Axis) -> tuple[Leaf, ...]:
+        if self._same_places(ours, theirs):
+            return (Leaf(ours, theirs),)
+        return tuple(align(*self._without_prefix(ours, theirs), self._belong))
+
     def _without_prefix(self, ours: Axis, theirs: Axis) -> tuple[Axis, Axis]:
         """Two position axes without the single rows around them, where they differ in those (class tokens)."""
         small, large = rows(ours), rows(theirs)
@@ -130,6 +135,12 @@ class Joints:
         if differ and inner and all(self._groups[atom].pinned == "position" for atom in inner):
             return small.core, large.core
         return ours, theirs
+
+    def _same_places(self, student: Axis, teacher: Axis) -> bool:
+        """Whether both are all pinned and of one size, yet seen in another way: as a grid, or as one run."""
+        small, large = list(atoms(student)), list(atoms(teacher))
+        pinned = all(self._groups[atom].pinned is not None for atom in (*small, *large))
+        return pinned and student.size == teacher.size and len(small) != len(large)
 
     def _belong(self, student: Axis, teacher: Axis) -> bool:
         """Whether two parts are known to belong together: related before, or not related yet and of one role."""

@@ -159,10 +159,11 @@ def subjects_of(
     """
     ours, theirs = (tuple(dict.fromkeys(name for group in side for name, _ in group.members)) for side in sides)
     axes = [graph.tensors[name].notation for graph, names in ((student, ours), (teacher, theirs)) for name in names]
+    aliases = [{state.name: state.names for state in graph.captured.states} for graph in (student, teacher)]
     components = [known[name] for name in ours if name in known]
     whole = Subject(
-        student=ours,
-        teacher=theirs,
+        student=tuple(alias for name in ours for alias in aliases[0][name]),
+        teacher=tuple(alias for name in theirs for alias in aliases[1][name]),
         operators=frozenset().union(*(component.operators for component in components)),
         roles=frozenset(group.role for side in sides for group in side),
         axes=tuple(dict.fromkeys(axes)),

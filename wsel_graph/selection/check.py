@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, assert_never
 
 from wsel_graph.selection import tree
@@ -12,7 +11,6 @@ from wsel_graph.selection.kinds import (
     Complaint,
     Either,
     Flag,
-    Key,
     Kind,
     Many,
     Record,
@@ -23,6 +21,7 @@ from wsel_graph.selection.kinds import (
     Written,
 )
 from wsel_graph.selection.source import Source, Span
+from wsel_graph.selection.wording import BOOLEANS, NUMBER, WHOLE, describe, example, nearest, quoted, wanted
 
 MAX_FAULTS: Final = 20
 """Faults after which a file is read no further."""
@@ -30,11 +29,6 @@ MAX_FAULTS: Final = 20
 BAD: Final = object()
 """Stands for a value that had a fault."""
 
-_WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
-_NUMBER = re.compile(  # what YAML readers take for a number, so that editors and this loader agree on what is text
-    r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|0[xob][0-9a-fA-F]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
-)
-_BOOLEANS = {word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")}
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
@@ -91,33 +85,17 @@ class Checker:
         return BAD
 
     def _wrong(self, kind: Kind, node: tree.Node, label: str) -> object:
-        wanted = _wanted(kind, self._records)
-        quoted = isinstance(kind, (Whole, Flag)) and isinstance(node, tree.Scalar) and not node.plain
-        advice = self._write(kind, label) + (", without quotes" if quoted else "")
-        return self._fault(node, f"{label} must be {wanted}, got {_describe(node)}", advice)
+        in_quotes = isinstance(kind, (Whole, Flag)) and isinstance(node, tree.Scalar) and not node.plain
+        advice = self._write(kind, label) + (", without quotes" if in_quotes else "")
+        return self._fault(node, f"{label} must be {wanted(kind, self._records)}, got {describe(node)}", advice)
 
     def _write(self, kind: Kind, label: str) -> str:
         rules = isinstance(kind, Many) and isinstance(kind.item, Ref)  # these cannot stand on the line of the key
-        return f"write below {label}: {self._example(kind)}" if rules else f"write: {self._example(kind)}"
-
-    def _example(self, kind: Kind) -> str:
-        match kind:
-            case Ref():
-                return self._records[kind.name].example
-            case Words():
-                return ", ".join(kind.words) + (f", or {kind.pattern_example}" if kind.pattern else "")
-            case Whole():
-                return (
-                    f"{kind.minimum}, {kind.minimum + 1}, {kind.minimum + 2}, ..."
-                    if kind.only is None
-                    else str(kind.only)
-                )
-            case Flag():
-                return "true or false"
-            case Record() | Many() | Either() | Text():
-                return kind.example
-            case _:
-                assert_never(kind)
+        return (
+            f"write below {label}: {example(kind, self._records)}"
+            if rules
+            else f"write: {example(kind, self._records)}"
+        )
 
     def _either(self, kind: Either, node: tree.Node, label: str) -> Any:
         option = next((item for item in kind.options if _fits(item, node)), None)
@@ -155,21 +133,21 @@ class Checker:
             seen.add(value)
         return values
 
-    def _word(self, kind: Words, node: tree.Node, label: str, example: str = "") -> Any:
+    def _word(self, kind: Words, node: tree.Node, label: str, ways: str = "") -> Any:
         if not isinstance(node, tree.Scalar):
             return self._wrong(kind, node, label)
         if node.text in kind.words or (kind.pattern and re.search(kind.pattern, node.text)):
             return node.text
         return self._fault(
-            node, f"{_quoted(node.text)} is not {kind.what}{_nearest(node.text, kind.words)}",
-            f"write one of: {example or self._example(kind)}",
+            node, f"{quoted(node.text)} is not {kind.what}{nearest(node.text, kind.words)}",
+            f"write one of: {ways or example(kind, self._records)}",
         )  # fmt: skip
 
     def _text(self, kind: Text, node: tree.Node, label: str) -> Any:
         if not isinstance(node, tree.Scalar):
             return self._wrong(kind, node, label)
-        if node.plain and (_NUMBER.fullmatch(node.text) or node.text in _BOOLEANS):
-            return self._fault(node, f"{label} must be a text, got {_describe(node)}", f'quote it: "{node.text}"')
+        if node.plain and (NUMBER.fullmatch(node.text) or node.text in BOOLEANS):
+            return self._fault(node, f"{label} must be a text, got {describe(node)}", f'quote it: "{node.text}"')
         complaint = kind.check(node.text) if kind.check else None
         if complaint is not None:
             return self._fault(self._inside(node, complaint), f"{label}: {complaint.message}", complaint.advice)
@@ -185,7 +163,7 @@ class Checker:
         return Span(span.line, begin + complaint.start + 1, complaint.length)
 
     def _whole(self, kind: Whole, node: tree.Node, label: str) -> Any:
-        if not (isinstance(node, tree.Scalar) and node.plain and _WHOLE.fullmatch(node.text)):
+        if not (isinstance(node, tree.Scalar) and node.plain and WHOLE.fullmatch(node.text)):
             return self._wrong(kind, node, label)
         number = int(node.text)
         if kind.only is not None and number != kind.only:
@@ -195,8 +173,8 @@ class Checker:
         return number
 
     def _flag(self, node: tree.Node, label: str) -> Any:
-        if isinstance(node, tree.Scalar) and node.plain and node.text in _BOOLEANS:
-            return _BOOLEANS[node.text]
+        if isinstance(node, tree.Scalar) and node.plain and node.text in BOOLEANS:
+            return BOOLEANS[node.text]
         return self._wrong(Flag(), node, label)
 
     def _record(self, kind: Record, node: tree.Node, label: str) -> Any:
@@ -222,15 +200,20 @@ class Checker:
         if known is not None:
             return self.read(known.kind, node, f"`{key.text}`")
         hint = kind.hints.get(key.text)
-        near = "" if hint else _nearest(key.text, kind.keys)
+        near = "" if hint else nearest(key.text, kind.keys)
         return self._fault(
-            key, f"{kind.title} has no key {_quoted(key.text)}{near}", *([hint] if hint else []), _keys(kind.keys)
+            key,
+            f"{kind.title} has no key {quoted(key.text)}{near}",
+            *([hint] if hint else []),
+            f"keys: {', '.join(kind.keys)}",
         )
 
     def _missing(self, kind: Record, node: tree.Mapping, values: Mapping[str, Any]) -> None:
         for name, key in kind.keys.items():
             if key.required and name not in values:
-                self._fault(node, f"{kind.title} needs the key '{name}'", f"add: {name}: {self._example(key.kind)}")
+                self._fault(
+                    node, f"{kind.title} needs the key '{name}'", f"add: {name}: {example(key.kind, self._records)}"
+                )
 
     def _count(self, kind: Record, node: tree.Mapping, values: Mapping[str, Any]) -> None:
         if not values:
@@ -252,38 +235,3 @@ def _fits(kind: Kind, node: tree.Node) -> bool:
     if isinstance(kind, Many):
         return isinstance(node, tree.List) or (kind.alone and isinstance(node, tree.Scalar))
     return isinstance(node, tree.Mapping if isinstance(kind, (Record, Ref)) else tree.Scalar)
-
-
-def _wanted(kind: Kind, records: Mapping[str, Record]) -> str:
-    match kind:
-        case Ref():
-            return records[kind.name].title
-        case Record():
-            return kind.title
-        case Flag():
-            return "true or false"
-        case _:
-            return kind.what
-
-
-def _describe(node: tree.Node) -> str:
-    if isinstance(node, tree.List):
-        return "a list" if node.items else "an empty list"
-    if isinstance(node, tree.Mapping):
-        return "a mapping" if node.pairs else "an empty mapping"
-    if node.plain and _NUMBER.fullmatch(node.text):
-        return f"the number {node.text}"
-    return node.text.lower() if node.plain and node.text in _BOOLEANS else f"the text {_quoted(node.text)}"
-
-
-def _quoted(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:37]}...")
-
-
-def _nearest(text: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(text[:40].lower(), list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _keys(keys: Mapping[str, Key]) -> str:
-    return f"keys: {', '.join(keys)}"

@@ -1,15 +1,14 @@
 """Read rule files: find them, check them, and lay their rules in order of priority.
 
 A file's own rules come before those of the files it extends; in a list, a later file comes before an earlier one.
-As the first match wins, own rules win. A file that is reached twice counts at its first place only: its rules could
-never be reached at the second.
+As the first match wins, own rules win. A file that several extend comes once, after all of them, as in Python's
+method resolution order: `extends: [consecutive, without-norm]`, both of which extend `paper`, is still consecutive.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator
 from collections.abc import Mapping as Values
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,7 +58,7 @@ def read_rules(source: str | Path) -> RuleFile:
     >>> rules.unmatched, rules.elements[0].take
     ('error', 'uniform')
     """
-    files = list(_linearize(_read(_find(source)), (), set()))
+    files = _in_priority(_read(_find(source)))
     return RuleFile(
         layers=_joined(files, "layers"),
         components=_joined(files, "components"),
@@ -73,24 +72,40 @@ def _joined(files: list[_Read], section: str) -> tuple[Any, ...]:
     return tuple(rule for file in files for rule in file.values.get(section, ()))
 
 
-def _linearize(file: _Read, above: tuple[Path, ...], seen: set[Path]) -> Iterator[_Read]:
+def _in_priority(root: _Read) -> list[_Read]:
     """The file and all it extends, the highest priority first."""
+    order: dict[Path, _Read] = {}
+    _visit(root, (), order, {})
+    return list(reversed(order.values()))
+
+
+def _visit(file: _Read, above: tuple[Path, ...], order: dict[Path, _Read], reach: dict[Path, frozenset[Path]]) -> None:
+    """Depth first, lowest priority first; a file enters `order` after all that it extends.
+
+    Args:
+        above: The chain of files that led here.
+        reach: To every file in `order`, it and all that it extends.
+    """
     here = _real(file.path)
-    seen.add(here)
-    yield file
+    reached: frozenset[Path] = frozenset()
     items = file.values.get("extends", ())
     if len(items) > MAX_FILES:  # before any is looked for
         raise _too_many(file, items[MAX_FILES])
-    for item in reversed(items):
+    for item in items:
         path = _extended(file, item)
-        if _real(path) in (*above, here):
+        real = _real(path)
+        if real in (*above, here):
             chain = " -> ".join(p.name for p in (*above, here, path))
             raise _refuse(file.source, item.span, f"`extends` goes in a circle: {chain}", "remove one of the links")
-        if _real(path) in seen:
-            continue
-        if len(seen) >= MAX_FILES:
-            raise _too_many(file, item)
-        yield from _linearize(_read(path), (*above, here), seen)
+        if real in reached:
+            message = f"{item.text} already comes in through an entry before it, so it cannot come first"
+            raise _refuse(file.source, item.span, message, "put it before that entry, or leave it out")
+        if real not in order:
+            if len(order) + len(above) + 1 >= MAX_FILES:
+                raise _too_many(file, item)
+            _visit(_read(path), (*above, here), order, reach)
+        reached |= reach[real]
+    order[here], reach[here] = file, reached | {here}
 
 
 def _real(path: Path) -> Path:

@@ -7,6 +7,7 @@ Two forms: an object `{"0": 0, "1": 17}` from student token id to teacher token 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def read_token_map(path: Path) -> TokenMap:
 
 
 def _bytes(path: Path) -> bytes:
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would wait for ever
+        raise TokenMapFault("it is no file")
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
