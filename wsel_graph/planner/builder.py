@@ -82,7 +82,9 @@ class _Builder:
             raise PlanError(_nothing_message(kept))
         self._check_required(kept)
         kept.extend(_configuration(states.values()))
-        return Plan(tuple(copies), tuple(kept), tuple(chooser.choices), self.matching.layers, (*notes, *chooser.notes()))
+        return Plan(
+            tuple(copies), tuple(kept), tuple(chooser.choices), self.matching.layers, (*notes, *chooser.notes())
+        )
 
     def _check_required(self, kept: Iterable[Kept]) -> None:
         for item in kept:

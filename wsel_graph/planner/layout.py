@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from wsel_graph.axes import Atom, Axis, Concat
+from wsel_graph.axes import UNIT, Atom, Axis, Concat
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
 from wsel_graph.plan import Resize
@@ -23,6 +23,7 @@ from wsel_graph.planner.grids import Table, find_table
 from wsel_graph.planner.joint import Joint, PairedDim
 from wsel_graph.planner.pinned import reads_features
 from wsel_graph.planner.rows import rows
+from wsel_graph.planner.unfit import Unfit
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,8 @@ class Layouts:
         reasons = {self.reason(leaf) for leaf in leaves}
         if isinstance(ours.core, Concat) or isinstance(theirs.core, Concat) or len(reasons) > 1:
             raise self._refusal(paired, "its rows are no plain grid")
-        if reasons == {"position"} and isinstance(ours.core, Atom) and isinstance(theirs.core, Atom):
+        single = all(isinstance(side.core, Atom) or side.core == UNIT for side in (ours, theirs))
+        if reasons == {"position"} and single:
             tables = self._tables(paired)
             if tables is not None:
                 return tables
@@ -166,8 +168,8 @@ class Layouts:
         return self._relative(paired, small, large) if isinstance(small, Table) and isinstance(large, Table) else None
 
     def _relative(self, paired: PairedDim, small: Table, large: Table) -> tuple[ResizeKind, _Shape, _Shape]:
-        alike = (small.kind, small.reverse) == (large.kind, large.reverse)
-        if not alike:
+        flat = [len(table.grid) == 2 and table.grid[0] == 1 for table in (small, large)]  # a line has no second axis
+        if (small.kind, small.reverse, flat[0]) != (large.kind, large.reverse, flat[1]):
             raise self._refusal(paired, "the two models count positions in different ways")
         kind: ResizeKind = "bicubic" if small.kind == "relative" and small.grid[0] > 1 else "linear"
         return kind, _shape(small, paired.student), _shape(large, paired.teacher)
