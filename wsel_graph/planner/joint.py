@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from wsel_graph.axes import UNIT, Atom, Axis, atoms, restrict
+from wsel_graph.axes import UNIT, Atom, Axis, atoms, children, restrict
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
 from wsel_graph.matching.pieces import Piece, Side
@@ -51,7 +51,7 @@ class PairedDim:
     @property
     def dim(self) -> int:
         """The student tensor's own dim, zero-based."""
-        return self.piece.student.dims[self.number]
+        return self.piece.student.own_dim(self.piece.student.dims[self.number])[0]
 
     @property
     def place(self) -> str:
@@ -150,9 +150,8 @@ class Joints:
 
     def _same_places(self, student: Axis, teacher: Axis) -> bool:
         """Whether both are all pinned and of one size, yet seen in another way: as a grid, or as one run."""
-        small, large = list(atoms(student)), list(atoms(teacher))
-        pinned = all(self._groups[atom].pinned is not None for atom in (*small, *large))
-        return pinned and student.size == teacher.size and len(small) != len(large)
+        pinned = all(self._groups[atom].pinned is not None for axis in (student, teacher) for atom in atoms(axis))
+        return pinned and student.size == teacher.size and not _alike(student, teacher)
 
     def _belong(self, student: Axis, teacher: Axis) -> bool:
         """Whether two parts are known to belong together: related before, or not related yet and of one role."""
@@ -194,9 +193,10 @@ class Joints:
         """The error for a paired dim whose two axes do not correspond."""
         ours = self._student.tensors[piece.student.tensor]
         theirs = self._teacher.tensors[piece.teacher.tensor]
+        places = [side.own_dim(side.dims[number])[0] for side in (piece.student, piece.teacher)]
         message = (
-            f"dim {piece.student.dims[number]} of student {piece.student.tensor} {list(ours.shape)} and dim "
-            f"{piece.teacher.dims[number]} of teacher {piece.teacher.tensor} {list(theirs.shape)} "
+            f"dim {places[0]} of student {piece.student.tensor} {list(ours.shape)} and dim "
+            f"{places[1]} of teacher {piece.teacher.tensor} {list(theirs.shape)} "
             f"are built differently:\n  student: {ours.notation}\n  teacher: {theirs.notation}\n"
             f"The parts of size {fault.student.size} and {fault.teacher.size} do not correspond. "
             f"Change the student's layout, or pass keep=[{piece.student.tensor!r}]."
@@ -233,11 +233,20 @@ class Joints:
 
 def _axis(graph: ModelGraph, side: Side, number: int) -> Axis | None:
     """The axis of one dim of a part; None where the tensor's axis cannot be cut there."""
-    dim = side.dims[number]
+    dim, factor = side.own_dim(side.dims[number])
     axis = graph.tensors[side.tensor].axes[dim]
+    if factor is not None:
+        return children(axis)[factor]
     if side.rows is None or side.rows[0] != dim:
         return axis
     return restrict(axis, side.rows[1])
+
+
+def _alike(one: Axis, other: Axis) -> bool:
+    """Whether two axes are built the same way, of parts of the same sizes."""
+    parts, others = children(one), children(other)
+    same = type(one) is type(other) and one.size == other.size and len(parts) == len(others)
+    return same and all(map(_alike, parts, others))
 
 
 def _members(group: CoupledGroup) -> str:
