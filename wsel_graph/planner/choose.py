@@ -15,7 +15,7 @@ from wsel_graph.plan import Choice
 from wsel_graph.planner.elements import Elements, Method, method_name
 from wsel_graph.planner.flat import Run, find_runs, flat_positions, flat_runs, pieces
 from wsel_graph.planner.joint import Joint, Joints, PairedDim, shorten
-from wsel_graph.planner.pinned import fate, larger_message, pinned_message
+from wsel_graph.planner.pinned import fate, larger_message, nothing_to_repeat_message, pinned_message
 from wsel_graph.planner.runs import groups, pinned, role, sizes, status
 from wsel_graph.planner.settings import Governor, Settings, subjects_of
 from wsel_graph.planner.tokens import token_rows
@@ -114,7 +114,7 @@ class Chooser:
         small, large = sizes(run)
         settings, places = self.settings(run), self._joints.places(run[-1])
         if whole_at := next((joint.whole_at for joint in run if joint.whole_at), ""):
-            self._check_whole(run, whole_at, self._key(run))
+            self._check_whole(run, whole_at, self._key(run) is not None or isinstance(settings.take, tuple))
             return Chosen("whole", range(large))
         if isinstance(settings.take, TokenMap):
             return Chosen("tokens", *token_rows(settings.take, places, small, large))
@@ -142,6 +142,8 @@ class Chooser:
     def _grown(self, run: Run, settings: Settings) -> Chosen:
         small, large = sizes(run)
         if settings.grow == "tile":
+            if not all(joint.teacher for joint in run):
+                raise PlanError(nothing_to_repeat_message(self._role(run), self._joints.places(run[-1]), small))
             return Chosen("tiled" + _flat_word(run), [element % large for element in range(small)])
         if settings.grow == "keep":
             return Chosen("grown" + _flat_word(run), range(large), range(large))
@@ -149,10 +151,10 @@ class Chooser:
         flat, roles = merged and settings.unit != "flat", [self._role((joint,)) for joint in run]
         raise PlanError(larger_message(self._role(run), roles, self._joints.places(run[-1]), (small, large), flat))
 
-    def _check_whole(self, run: Run, whole_at: str, key: str | None) -> None:
+    def _check_whole(self, run: Run, whole_at: str, named: bool) -> None:
         small, large = sizes(run)
         both = all(joint.student and joint.teacher for joint in run)
-        if key is not None or (both and small != large):
+        if named or (both and small != large):
             name = whole_at.rpartition(":")[0]
             raise PlanError(
                 f"{shorten(self._joints.places(run[-1]))}: size {small} in the student, {large} in the teacher, and "
