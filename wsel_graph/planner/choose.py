@@ -19,6 +19,7 @@ from wsel_graph.planner.pinned import fate, larger_message, nothing_to_repeat_me
 from wsel_graph.planner.runs import groups, pinned, role, sizes, status
 from wsel_graph.planner.settings import Governor, Settings, subjects_of
 from wsel_graph.planner.tokens import token_rows
+from wsel_graph.planner.unfit import Unfit, all_of, tensors_at
 from wsel_graph.selection.model import TokenMap
 from wsel_graph.selection.subject import Subject
 
@@ -63,9 +64,14 @@ class Chooser:
         self._own: dict[Joint, str] = {}
         self._used_overrides: set[str] = set()
         self.choices: list[Choice] = []
-        for joint in joints.all:
-            for run in self._runs_of(joint):
+        faults: list[Unfit] = []
+        for run in (run for joint in joints.all for run in self._runs_of(joint)):
+            try:
                 self._choose(run)
+            except Unfit as fault:
+                faults.append(fault)
+        if faults:
+            raise all_of(faults)
         self._check_overrides()
 
     def _runs_of(self, joint: Joint) -> list[Run]:
@@ -137,30 +143,36 @@ class Chooser:
             case "keep":
                 self._own[run[0]] = f"{fixed.pinned} axis of size {small}, the teacher's has {large}"
                 return Chosen("kept", range(large))
-        raise PlanError(pinned_message(fixed, places, small, large))
+        why = f"{fixed.pinned} axis of size {small}, the teacher's has {large}"
+        raise Unfit(pinned_message(fixed, places, small, large), names, why)
 
     def _grown(self, run: Run, settings: Settings) -> Chosen:
         small, large = sizes(run)
         if settings.grow == "tile":
             if not all(joint.teacher for joint in run):
-                raise PlanError(nothing_to_repeat_message(self._role(run), self._joints.places(run[-1]), small))
+                places = self._joints.places(run[-1])
+                message = nothing_to_repeat_message(self._role(run), places, small)
+                raise Unfit(message, tensors_at(places), f"the teacher has no axis to repeat for {self._role(run)}")
             return Chosen("tiled" + _flat_word(run), [element % large for element in range(small)])
         if settings.grow == "keep":
             return Chosen("grown" + _flat_word(run), range(large), range(large))
         merged = any(len(other) > 1 for other in self._found.get(run[0], ()))
         flat, roles = merged and settings.unit != "flat", [self._role((joint,)) for joint in run]
-        raise PlanError(larger_message(self._role(run), roles, self._joints.places(run[-1]), (small, large), flat))
+        places = self._joints.places(run[-1])
+        message = larger_message(self._role(run), roles, places, (small, large), flat)
+        raise Unfit(message, tensors_at(places), f"larger than the teacher on {self._role(run)}: {small} > {large}")
 
     def _check_whole(self, run: Run, whole_at: str, named: bool) -> None:
         small, large = sizes(run)
         both = all(joint.student and joint.teacher for joint in run)
         if named or (both and small != large):
             name = whole_at.rpartition(":")[0]
-            raise PlanError(
+            message = (
                 f"{shorten(self._joints.places(run[-1]))}: size {small} in the student, {large} in the teacher, and "
                 f"all elements are needed at {whole_at}, which the two models build differently. Build it the same "
                 f"way, or pass keep=[{name!r}]."
             )
+            raise Unfit(message, [name], "built differently in the teacher")
 
     def _taken_at(self, run: Run, place: str) -> Sequence[int]:
         """The elements that one dim takes: the group's, unless every dim draws its own."""
