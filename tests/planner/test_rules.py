@@ -377,3 +377,22 @@ def test_a_selector_needs_one_subject_that_has_it_all() -> None:
     assert not matches(Selector(role=("embed",), excluded=Selector(stage=("b",))), spread)
     twice = Selector(excluded=Selector(role=("embed",), excluded=Selector(stage=("b",))))
     assert matches(twice, spread)
+
+
+def test_element_rules_reach_initialize(file: Path) -> None:
+    file.write_text(
+        'version: 1\nextends: default\nelements:\n  - {where: {student: "0.*"}, take: [3, 1], rescale: variance}\n'
+    )
+    student, teacher = mlp(2), mlp(4)
+    ws.initialize(student, teacher, (1, 4), rules=file)
+    assert torch.equal(student[0].weight, teacher[0].weight[[3, 1]])
+    torch.testing.assert_close(student[2].weight, teacher[2].weight[::2][:, [3, 1]] * 2**0.5)
+    assert torch.equal(student[4].weight, teacher[4].weight[:, ::2])
+
+
+def test_axes_that_do_not_fit_keep_their_own_values_where_unmatched_ones_may(file: Path) -> None:
+    file.write_text("version: 1\nunmatched: keep\n")
+    plan = ws.plan(Transformer(4, 2, 2), Transformer(8, 4, 2, hidden=4), TOKENS, rules=file)
+    kept = {item.student for item in plan.kept}
+    assert {"blocks.0.fc1.weight", "blocks.1.fc2.weight"} <= kept
+    assert "blocks.0.attn.q.weight" not in kept

@@ -136,7 +136,7 @@ class Chooser:
 
     def _adapted(self, run: Run, fixed: CoupledGroup, settings: Settings) -> Chosen:
         (small, large), places = sizes(run), self._joints.places(run[-1])
-        names = dict.fromkeys(place.rpartition(":")[0] for place in places)
+        names = tensors_at(places)
         match fate(fixed, settings.resize, names, self._graphs[0]):
             case "interpolate":
                 return Chosen("interpolated", range(large))
@@ -147,10 +147,9 @@ class Chooser:
         raise Unfit(pinned_message(fixed, places, small, large), names, why)
 
     def _grown(self, run: Run, settings: Settings) -> Chosen:
-        small, large = sizes(run)
+        (small, large), places = sizes(run), self._joints.places(run[-1])
         if settings.grow == "tile":
             if not all(joint.teacher for joint in run):
-                places = self._joints.places(run[-1])
                 message = nothing_to_repeat_message(self._role(run), places, small)
                 raise Unfit(message, tensors_at(places), f"the teacher has no axis to repeat for {self._role(run)}")
             return Chosen("tiled" + _flat_word(run), [element % large for element in range(small)])
@@ -158,7 +157,6 @@ class Chooser:
             return Chosen("grown" + _flat_word(run), range(large), range(large))
         merged = any(len(other) > 1 for other in self._found.get(run[0], ()))
         flat, roles = merged and settings.unit != "flat", [self._role((joint,)) for joint in run]
-        places = self._joints.places(run[-1])
         message = larger_message(self._role(run), roles, places, (small, large), flat)
         raise Unfit(message, tensors_at(places), f"larger than the teacher on {self._role(run)}: {small} > {large}")
 
