@@ -253,7 +253,7 @@ def test_a_write_through_a_view_reaches_the_reader_of_the_whole() -> None:
 def test_memory_written_by_two_components_joins_them() -> None:
     def code(m: Code, x: Tensor) -> Tensor:
         y = m.a(x)
-        y[:, 2:] += m.b(x)[:, 2:]
+        y[:, 2:].add_(m.b(x)[:, 2:])
         return m.c(y)
 
     graph = graph_of(Code(code, **{name: nn.Linear(4, 4) for name in "abc"}))
@@ -339,7 +339,7 @@ WOVEN = [(0, 1, 6, 7), (2, 3, 8, 9), (4, 5, 10, 11)]
             lambda y: [t.transpose(1, 2) for t in y.unflatten(-1, (2, 3, 2)).unbind(-2)], WOVEN, id="(heads 3 head_dim)"
         ),
         pytest.param(
-            lambda y: [t.transpose(1, 2) for t in y.unflatten(-1, (2, 6)).split(2, -1)], WOVEN, id="(heads (3 head_dim))"
+            lambda y: [t.transpose(1, 2) for t in y.unflatten(-1, (2, 6)).split(2, -1)], WOVEN, id="by heads"
         ),
     ],
 )  # fmt: skip
