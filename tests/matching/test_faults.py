@@ -1,0 +1,393 @@
+"""Known faults of matching, each as the smallest example; a test that passes here must lose its mark.
+
+First those that give a wrong student in silence, then refusals of what should be found, then small ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import wsel_graph as ws
+from tests.matching.families import Kind, Net, Sizes, Spec, Stage, inputs
+from tests.matching.test_flow import Code, graph_of, written
+from tests.matching.test_pairs import Named, paired
+from tests.matching.test_properties import Pair, check_truth
+from tests.matching.test_segments import UNet
+from tests.nets import Transformer
+from tests.scrambled import flat
+from wsel_graph.coupling.verify import relative_error
+from wsel_graph.matching.structure import structure
+
+X = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+Y = X.flip(1)
+IMAGE = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def fault(reason: str) -> pytest.MarkDecorator:
+    """What is wrong now; the test fails when it is right."""
+    return pytest.mark.xfail(strict=True, reason=reason)
+
+
+_LIES = "the equation of an einsum is not read"
+_UNTAGGED = "only rsqrt, var, std and norm tag an edge as normalised"
+
+
+def linears(names: str) -> dict[str, nn.Module]:
+    return {name: nn.Linear(4, 4) for name in names}
+
+
+def assert_transplanted(student: nn.Module, teacher: nn.Module, *given: Tensor) -> None:
+    """O3: two implementations of one function, under names that mean nothing; right, or refused."""
+    torch.manual_seed(0)
+    for model in (student, teacher):
+        for parameter in model.double().parameters():
+            parameter.data = torch.randn(parameter.shape, dtype=torch.float64) / 2
+    ours, theirs = flat(student, 1).model, flat(teacher, 2).model
+    try:
+        result = ws.initialize(ours, theirs, given)
+    except ws.WselError:
+        return
+    assert result.coverage == 1
+    with torch.no_grad():
+        pairs = zip(_results(theirs(*given)), _results(ours(*given)), strict=True)
+        assert max(relative_error(expected, actual) for expected, actual in pairs) < 1e-9
+
+
+def _results(output: Any) -> tuple[Tensor, ...]:
+    return output if isinstance(output, tuple) else (output,)
+
+
+# -- wrong in silence: two branches that the graph takes for equal, computed in another order by the student
+
+
+Branches = Callable[[Code, dict[str, Tensor]], Any]
+
+
+def in_order(order: str, combine: Branches) -> Callable[..., Any]:
+    """Linears on one activation, computed in the given order and then combined."""
+
+    def code(m: Code, x: Tensor) -> Any:
+        x = m.stem(x).relu()
+        return combine(m, {name: getattr(m, name)(x) for name in order})
+
+    return code
+
+
+@pytest.mark.parametrize(
+    "combine",
+    [
+        pytest.param(lambda m, v: m.out(v["a"].tanh() * v["b"].sigmoid()), id="two activation functions"),
+        pytest.param(lambda m, v: m.out(torch.where(v["a"] > 0, v["a"], v["b"])), id="a choice"),
+        pytest.param(
+            lambda m, v: m.out(v["a"] - v["b"]), id="difference", marks=fault("signs are not in the label of a sum")
+        ),
+        pytest.param(
+            lambda m, v: m.out(v["a"] / (v["b"] * v["b"] + 1)),
+            id="quotient",
+            marks=fault("a quotient is taken for a product"),
+        ),
+        pytest.param(
+            lambda m, v: m.out(v["a"] + 2 * v["b"]), id="constant factor", marks=fault("constant factors leave no mark")
+        ),
+        pytest.param(
+            lambda m, v: m.out(v["a"][:, :1] + v["b"][:, 1:2]),
+            id="other positions",
+            marks=fault("cuts of positions leave no mark"),
+        ),
+        pytest.param(
+            lambda m, v: m.out(v["a"] + v["b"].flip(1)),
+            id="reversed positions",
+            marks=fault("rearrangements leave no mark"),
+        ),
+        pytest.param(
+            lambda m, v: (v["a"], v["b"], m.out(v["a"] * v["b"])),
+            id="two results",
+            marks=fault("results carry no place"),
+        ),
+        pytest.param(lambda m, v: (v["a"].tanh(), m.out(v["a"] * v["b"].exp())), id="results of other use"),
+    ],
+)
+def test_the_order_of_execution_does_not_matter(combine: Branches) -> None:
+    student = Code(in_order("ba", combine), stem=nn.Linear(4, 4), **linears("ab"), out=nn.Linear(4, 3))
+    teacher = Code(in_order("ab", combine), stem=nn.Linear(4, 4), **linears("ab"), out=nn.Linear(4, 3))
+    assert_transplanted(student, teacher, X)
+
+
+@fault("results carry no place: heads are exchanged, then kept as label axes")
+def test_results_of_other_sizes_are_not_exchanged_and_then_kept() -> None:
+    """The two heads are exchanged, their sizes differ, so both keep the student's own values as `label` axes."""
+
+    def heads(order: str) -> Code:
+        combine = in_order(order, lambda m, v: (v["a"], v["b"]))
+        return Code(combine, stem=nn.Linear(4, 4), a=nn.Linear(4, 3), b=nn.Linear(4, 6))
+
+    assert_transplanted(heads("ba"), heads("ab"), X)
+
+
+@fault("a difference is taken for a sum, whose operands may be exchanged")
+def test_differential_attention() -> None:
+    """The second softmax is subtracted."""
+
+    def attend(m: Code, v: dict[str, Tensor]) -> Tensor:
+        first, second = ((v[q] @ v[k].mT).softmax(-1) for q, k in ("qk", "rl"))
+        return m.out((first - second / 3) @ v["v"])
+
+    students = [
+        Code(in_order(order, attend), stem=nn.Linear(4, 4), **linears("qkrlv"), out=nn.Linear(4, 3))
+        for order in ("rlqkv", "qkrlv")
+    ]
+    assert_transplanted(students[0], students[1], X)
+
+
+@fault("inputs are anonymous")
+def test_two_inputs_are_told_apart() -> None:
+    def towers(order: str) -> Callable[..., Tensor]:
+        def code(m: Code, x: Tensor, y: Tensor) -> Tensor:
+            given = {"a": x, "b": y}
+            found = {name: getattr(m, name)(given[name]) for name in order}
+            return m.out((found["a"] + found["b"]).relu())
+
+        return code
+
+    student, teacher = (Code(towers(order), **linears("ab"), out=nn.Linear(4, 3)) for order in ("ba", "ab"))
+    assert_transplanted(student, teacher, X, Y + 1)
+
+
+def dilated(m: Code, x: Tensor) -> Tensor:
+    return F.conv2d(x, m.b, padding=2, dilation=2)
+
+
+def pooled(m: Code, x: Tensor) -> Tensor:
+    return F.conv2d(F.avg_pool2d(x, 3, 1, 1), m.b, padding=1)
+
+
+def turned(m: Code, x: Tensor) -> Tensor:
+    return F.conv2d(x.mT, m.b, padding=1)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        pytest.param(dilated, marks=fault("dilation is not in the label")),
+        pytest.param(pooled, marks=fault("pooling leaves no mark")),
+        pytest.param(turned, marks=fault("rearrangements leave no mark")),
+    ],
+)
+def test_branches_of_convolutions_that_differ_in_settings(second: Callable[[Code, Tensor], Tensor]) -> None:
+    branches = {"a": lambda m, x: F.conv2d(x, m.a, padding=1), "b": second}
+
+    def code(order: str) -> Callable[..., Tensor]:
+        def run(m: Code, x: Tensor) -> Tensor:
+            x = m.stem(x).relu()
+            found = {name: branches[name](m, x) for name in order}
+            return m.out((found["a"] + found["b"]).relu())
+
+        return run
+
+    shape = (4, 4, 3, 3)
+    student, teacher = (
+        Code(code(order), stem=nn.Conv2d(4, 4, 1), a=shape, b=shape, out=nn.Conv2d(4, 2, 1)) for order in ("ba", "ab")
+    )
+    assert_transplanted(student, teacher, IMAGE)
+
+
+# -- wrong in silence: an einsum's weight is taken to lie (out, in), whatever the equation says
+
+
+@pytest.mark.parametrize(
+    "equation",
+    [pytest.param("bni,io->bno", marks=fault(_LIES)), "bni,oi->bno", pytest.param("io,bni->bno", marks=fault(_LIES))],
+)
+def test_the_equation_says_how_a_weight_lies(equation: str) -> None:
+    def code(m: Code, x: Tensor) -> Tensor:
+        x = m.stem(x).relu()
+        given = (m.w, x) if equation.startswith("io") else (x, m.w)
+        return m.out(torch.einsum(equation, *given).relu())
+
+    student = Code(code, stem=nn.Linear(4, 4), w=(4, 4), out=nn.Linear(4, 3))
+    teacher = Code(
+        lambda m, x: m.out(F.linear(m.stem(x).relu(), m.w).relu()), stem=nn.Linear(4, 4), w=(4, 4), out=nn.Linear(4, 3)
+    )
+    torch.manual_seed(0)
+    student, teacher = student.double(), teacher.double()
+    ws.initialize(student, teacher, (X,))
+    with torch.no_grad():
+        assert relative_error(teacher(X), student(X)) < 1e-9
+
+
+@fault("the output features of an einsum are not numbered")
+def test_a_fused_einsum_comes_apart() -> None:
+    def code(m: Code, x: Tensor) -> Tensor:
+        q, k, v = torch.einsum("bni,io->bno", x, m.w).chunk(3, -1)
+        return F.scaled_dot_product_attention(q, k, v)
+
+    assert [node.label for node in graph_of(Code(code, w=(4, 12))).nodes].count("linear") == 3
+
+
+# -- wrong in silence: equal names decide against what the user asks for
+
+
+@fault("pieces_by_name does not know what is ignored")
+def test_an_ignored_component_is_not_used_by_name_either(tmp_path: Path) -> None:
+    rules = 'version: 1\nunmatched: keep\ncomponents:\n  - ignore: {teacher: "blocks.*.fc1.*"}\n'
+    (tmp_path / "my.yaml").write_text(rules)
+    plan = ws.plan(Transformer(8, 2, 4, depth=1), Transformer(16, 4, 4), (2, 5, 7), rules=tmp_path / "my.yaml")
+    assert not any(".fc1." in copy.teacher for copy in plan.copies)
+
+
+@fault("pieces_by_name does not know layer selection")
+def test_equal_names_do_not_go_against_layer_selection(tmp_path: Path) -> None:
+    """The student's only inner block is no stage (see below), so it is paired by name, as if `take` were `first`."""
+    (tmp_path / "my.yaml").write_text("version: 1\nlayers:\n  - take: last\n")
+    plan = ws.plan(UNet(4, 1), UNet(8, 3), (1, 3, 8, 8), rules=tmp_path / "my.yaml")
+    found = {copy.student: copy.teacher for copy in plan.copies}
+    assert found["first.0.weight"] == "first.2.weight"
+    assert found["inner.0.weight"] == "inner.2.weight"
+
+
+@fault("pieces_by_name does not know layer selection")
+def test_the_norm_of_a_post_norm_block_comes_from_the_same_layer_as_the_block(tmp_path: Path) -> None:
+    class PostNorm(nn.Module):
+        def __init__(self, width: int, depth: int) -> None:
+            super().__init__()
+            self.enter = nn.Linear(7, width)
+            self.fc = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+            self.norm = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
+            self.leave = nn.Linear(width, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.enter(x)
+            for fc, norm in zip(self.fc, self.norm, strict=True):
+                x = norm(x + fc(x).relu())
+            return self.leave(x)
+
+    (tmp_path / "my.yaml").write_text("version: 1\nlayers:\n  - take: last\n")
+    plan = ws.plan(PostNorm(4, 1), PostNorm(8, 3), (2, 5, 7), rules=tmp_path / "my.yaml")
+    found = {copy.student: copy.teacher for copy in plan.copies}
+    assert found["fc.0.weight"] == "fc.2.weight"
+    assert found["norm.0.weight"] == "norm.2.weight"
+
+
+# -- not the first blocks
+
+TOKENS, MIX = (Kind("mlp"),), (Kind("attention"),)
+
+
+@fault("an incomplete last layer is a kind of its own")
+def test_first_of_single_blocks_that_alternate() -> None:
+    """Blocks m a m a m: the student's m a m gets blocks 0, 1, 4, because the last m is a layer of another kind."""
+    check_truth(Pair(Spec("tokens", (Stage((TOKENS, MIX, TOKENS, MIX, TOKENS)),)), ((0, 1, 2),), (3, 4), (None, None)))
+
+
+@fault("an incomplete layer is paired by surroundings alone")
+def test_half_of_the_longer_layer_of_a_hybrid() -> None:
+    """Layers a m r l a m r l count as two layers of four blocks, and the student has half of one."""
+    one, other = (Kind("attention"), Kind("mlp")), (Kind("recurrent"), Kind("local", gated=True, bias=False))
+    stage = Stage((other, one, other, one))
+    check_truth(Pair(Spec("tokens", (stage,)), ((0,),), (0, 0), (None, None)))
+
+
+# -- refused, though it should be found
+
+
+@fault("a stage of one block never ends with its norm")
+def test_a_student_with_one_post_norm_block() -> None:
+    """The norm of a stage's only block is no part of the stage, the teacher's are."""
+    layer = (Kind("mlp", post=True),)
+    check_truth(Pair(Spec("tokens", (Stage((layer, layer)),)), ((0,),), (3, 4), (None, None)))
+
+
+@fault("a piece with one residual block is not cut again")
+def test_a_u_net_with_one_block_per_level() -> None:
+    """A piece is cut again only where that shows more than one residual block."""
+    student, teacher = flat(UNet(4, 1), 1), flat(UNet(8, 3), 2)
+    ws.plan(student.model, teacher.model, (1, 3, 8, 8))
+
+
+def replaced(net: Net, style: int) -> Net:
+    net.style = style
+    return net
+
+
+@pytest.mark.parametrize("heads", [2, pytest.param(1, marks=fault("an axis of one element has no atom"))])
+@pytest.mark.parametrize(
+    ("shared", "ours", "theirs"),
+    [
+        pytest.param(True, "all", "all", id="grouped queries, both fused"),
+        pytest.param(False, "woven", "all", id="(heads 3 head_dim) from (3 heads head_dim)"),
+    ],
+)
+def test_a_student_with_one_head(shared: bool, ours: str, theirs: str, heads: int) -> None:
+    """An axis of one element is no part of the student's axes, so parts do not correspond any more."""
+    spec = Spec("tokens", (Stage(((Kind("attention", shared_kv=shared),),)),))
+    sizes, small = Sizes(3), Sizes(4, Sizes(3))
+    sizes |= {"s0.attention.heads": 3, "s0.attention.rep": 3, "s0.attention.dim": 4}
+    small |= {"s0.attention.heads": heads, "s0.attention.rep": 3 if heads == 1 else 2, "s0.attention.dim": 2}
+    net = Net(spec, sizes, None)
+    ways = ["separate", "kv", "all"] if shared else ["separate", "kv", "all", "woven"]
+    styles = [
+        next(seed for seed in range(99) if replaced(net, seed).pick("s0.l0.0 fused", *ways) == how)
+        for how in (ours, theirs)
+    ]
+    student, teacher = Net(spec, small, styles[0], names=1), Net(spec, sizes, styles[1], names=2)
+    assert ws.initialize(student, teacher, inputs(spec)).coverage == 1
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        pytest.param(lambda c: c * torch.rsqrt(c.pow(2).mean(-1, keepdim=True)), id="rsqrt"),
+        pytest.param(lambda c: c / c.norm(dim=-1, keepdim=True), id="norm"),
+        pytest.param(lambda c: c / torch.sqrt(c.pow(2).mean(-1, keepdim=True)), id="sqrt", marks=fault(_UNTAGGED)),
+        pytest.param(lambda c: c / c.pow(2).mean(-1, keepdim=True) ** 0.5, id="power", marks=fault(_UNTAGGED)),
+        pytest.param(
+            lambda c: c * c.pow(2).mean(-1, keepdim=True).pow(-0.5), id="negative power", marks=fault(_UNTAGGED)
+        ),
+    ],
+)
+def test_norms_written_out(norm: Callable[[Tensor], Tensor]) -> None:
+    """Without the tag the component is a `scale`, and the teacher's `nn.RMSNorm` is none."""
+    graph = graph_of(Code(lambda m, x: norm(m.fc(x)) * m.w, fc=nn.Linear(4, 4), w=(4,)), (2, 5, 4))
+    assert [node.label for node in graph.nodes] == ["linear", "norm"]
+
+
+# -- small
+
+
+@fault("copy_ counts what it overwrites as an operand")
+def test_what_a_copy_overwrites_is_no_operand() -> None:
+    def code(m: Code, x: Tensor) -> Tensor:
+        y = m.a(x).clone()
+        y.copy_(m.b(x))
+        return m.c(y)
+
+    assert written(graph_of(Code(code, **linears("abc"))))[-1] == "2 linear(c.weight, c.bias) <- 1"
+
+
+@fault("one block shares its number too")
+def test_a_stage_of_one_block_has_the_name_of_the_stage() -> None:
+    """It is called `blocks.0`, so that `stage: blocks` governs students of two blocks and more."""
+    found = structure(ws.trace(Transformer(depth=1), (2, 5, 7)))
+    assert list(found.stage_names.values()) == ["blocks"]
+
+
+@fault("only the earliest and the latest alignment are compared")
+def test_all_candidates_are_listed_not_the_first_and_the_last() -> None:
+    sizes = {"p": (4, 8), "q": (8, 8), "r": (8, 8), "t": (8, 8), "s": (8, 3)}
+    student = Named({"a": nn.Linear(4, 8), "b": nn.Linear(8, 8), "c": nn.Linear(8, 3)})
+    matching = paired(student, Named({name: nn.Linear(*size) for name, size in sizes.items()}), (1, 4))
+    assert matching.candidates["b.weight"] == ("q.weight", "r.weight", "t.weight")
+
+
+@fault("with default rules, the shipped file counts as the user's own")
+def test_the_default_rules_leave_no_notes() -> None:
+    """A user who wrote no rules is told that a shipped rule matches nothing."""
+    student, teacher = (nn.Sequential(nn.Linear(4, width), nn.Linear(width, 3)) for width in (4, 8))
+    assert ws.plan(student, teacher, (1, 4)).notes == ()
