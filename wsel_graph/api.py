@@ -100,12 +100,14 @@ def plan(
     """
     _refuse_same(student, teacher)
     wish = load_rules(rules) if isinstance(rules, (str, Path)) else rules
-    elements = Elements(method, unit, seed, consistent, dict(overrides or {}), wish.elements, wish.source)
+    shipped = isinstance(rules, str) and not rules.endswith((".yaml", ".yml"))
+    source = "" if shipped else wish.source  # a shipped rule that governs nothing is no news
+    elements = Elements(method, unit, seed, consistent, dict(overrides or {}), wish.elements, source)
     ours = _as_graph("student", student, example_inputs)
     theirs = _as_graph("teacher", teacher, example_inputs if teacher_inputs is None else teacher_inputs)
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     _refuse_unknown(ours, keep)
-    wishes = Wishes(keep, wish.layers, wish.components, wish.unmatched, wish.source)
+    wishes = Wishes(keep, wish.layers, wish.components, wish.unmatched, source)
     return build_plan(ours, theirs, elements, wishes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -406,24 +407,32 @@ class Wired(nn.Module):
         return self.right(a) + self.last(b)
 
 
-def test_coupled_teacher_and_uncoupled_student() -> None:
-    plan = ws.plan(Wired(4, 4, tied=False), Wired(8, 8, tied=True), (1, 4))
+@pytest.fixture
+def by_name(tmp_path: Path) -> Path:
+    """A rule file that pairs equal names, whatever the structure."""
+    file = tmp_path / "names.yaml"
+    file.write_text('version: 1\ncomponents:\n  - pair: {student: "*", teacher: "*"}\n')
+    return file
+
+
+def test_coupled_teacher_and_uncoupled_student(by_name: Path) -> None:
+    plan = ws.plan(Wired(4, 4, tied=False), Wired(8, 8, tied=True), (1, 4), rules=by_name)
     assert elements(plan, "first.weight", 0) == elements(plan, "last.weight", 1) == [0, 2, 4, 6]
     with pytest.raises(
         PlanError,
         match=r"(?s)different size in the student correspond to one coupled group of the teacher:.*"
         r"size 3: left\.weight dim 0.*size 4: first\.weight dim 0.*couple their axes diff",
     ):
-        ws.plan(Wired(4, 3, tied=False), Wired(8, 8, tied=True), (1, 4))
+        ws.plan(Wired(4, 3, tied=False), Wired(8, 8, tied=True), (1, 4), rules=by_name)
 
 
-def test_uncoupled_teacher_and_coupled_student() -> None:
-    plan = ws.plan(Wired(4, 4, tied=True), Wired(8, 8, tied=False), (1, 4))
+def test_uncoupled_teacher_and_coupled_student(by_name: Path) -> None:
+    plan = ws.plan(Wired(4, 4, tied=True), Wired(8, 8, tied=False), (1, 4), rules=by_name)
     assert elements(plan, "left.weight", 0) == elements(plan, "right.weight", 1) == [0, 2, 4, 6]
     with pytest.raises(
         PlanError, match=r"different size in the teacher correspond to one coupled group of the student"
     ):
-        ws.plan(Wired(4, 4, tied=True), Wired(8, 6, tied=False), (1, 4))
+        ws.plan(Wired(4, 4, tied=True), Wired(8, 6, tied=False), (1, 4), rules=by_name)
 
 
 class Laid(nn.Module):

@@ -61,7 +61,7 @@ def align_items(student: Sequence[Item], teacher: Sequence[Item], allowed: Calla
         if one is not None and one == other:
             pairs.append((number, one))
         else:
-            ambiguous.append((number, tuple(sorted({n for n in (one, other) if n is not None}))))
+            ambiguous.append((number, _candidates(table[number], one, other)))
     return Alignment(tuple(pairs), tuple(ambiguous))
 
 
@@ -83,6 +83,13 @@ def _worths(student: Sequence[Item], teacher: Sequence[Item]) -> list[list[int]]
             row.append(value and NEIGHBOURS * 3 * value + SAME_NEIGHBOUR * _neighbours(marks, s, t))
         rows.append(row)
     return rows
+
+
+def _candidates(row: Sequence[int], one: int | None, other: int | None) -> tuple[int, ...]:
+    """What lies between the earliest and the latest partner and is worth as much."""
+    ends = [end for end in (one, other) if end is not None]
+    least = min(row[end] for end in ends)
+    return tuple(t for t in range(min(ends), max(ends) + 1) if row[t] >= least)
 
 
 def _structure(item: Item) -> tuple[object, ...]:

@@ -16,6 +16,9 @@ from wsel_graph.plan import LayerMap
 Layer = tuple[Segment, ...]
 
 
+NO_BLOCK = "the teacher has no block of this structure here"
+
+
 @dataclass(slots=True)
 class NodePairs:
     """Which teacher node stands for which student node, and why some student nodes have none."""
@@ -128,7 +131,7 @@ def _note_unaligned(student: Structure, teacher: Structure, alignment: Alignment
     for number, item in enumerate(student.items):
         if number in aligned:
             continue
-        found.reasons |= dict.fromkeys(item.nodes, "the teacher has no block of this structure here")
+        found.reasons |= dict.fromkeys(item.nodes, NO_BLOCK)
         for other in candidates.get(number, ()):
             pairs = pair_nodes(student.components, item.nodes, teacher.components, teacher.items[other].nodes)
             for node, partner in pairs.items():

@@ -34,21 +34,31 @@ class Slot:
             only broadcast left out; None when they are used in a way that no order describes.
         feature: Position in `dims` of the component's output features; None where they are not an axis of it.
         rows: Zero-based elements along the feature dim that belong to this part; None for all of them.
+        shape: The tensor's own shape.
     """
 
     tensor: str
     dims: tuple[int, ...] | None
     feature: int | None = None
     rows: tuple[int, ...] | None = None
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """An activation that flows into a node: from where, as what, and what happens on the way."""
+    """An activation that flows into a node.
+
+    Attributes:
+        source: The node that it comes from.
+        argument: The operand that it is.
+        tags: What it passes through, in words that two implementations share.
+        trail: A hash of everything that it passes through, sizes and constants included.
+    """
 
     source: int
     argument: str
     tags: frozenset[str] = frozenset()
+    trail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,8 @@ class Node:
     fx: str  # name of the graph node
     module: str  # path of the module that runs it
     part: tuple[int, int] = (0, 1)  # which part of a component that is cut, of how many
+    settings: str = ""  # what two implementations share: strides, dilation, kernel, which input it reads
+    trail: str = ""  # a hash of the operator with all its settings, and of the fixed values that it reads
 
     @property
     def light(self) -> bool:
@@ -92,6 +104,17 @@ class ComponentGraph:
         for number, node in enumerate(self.nodes):
             graph.add_edges_from((edge.source, number) for edge in node.inputs)
         return graph
+
+    @cached_property
+    def _results(self) -> dict[int, list[Edge]]:
+        found: dict[int, list[Edge]] = {}
+        for edge in self.results:
+            found.setdefault(edge.source, []).append(edge)
+        return found
+
+    def results_of(self, number: int) -> list[Edge]:
+        """The model's outputs that come from a node."""
+        return self._results.get(number, [])
 
     @cached_property
     def consumers(self) -> tuple[tuple[tuple[int, Edge], ...], ...]:

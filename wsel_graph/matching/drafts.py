@@ -21,6 +21,7 @@ class DraftEdge:
     argument: str
     tags: frozenset[str]
     rows: int | None
+    trail: str = ""
 
 
 @dataclass(slots=True)
@@ -34,6 +35,8 @@ class Draft:
     leading: bool = False  # the weight's first dim is that axis (a convolution's), else the last but one
     at: str = ""  # name of the graph node
     module: str = ""
+    settings: str = ""
+    trail: str = ""
     dead: bool = False
 
     @classmethod
@@ -68,6 +71,7 @@ class Draft:
         bound = bind(node.target, node.args, node.kwargs)
         facts = node.meta["value"]
         weight = dict(self.slots)["weight"].shape
+        self.settings = f"{weight[2:]} {[bound[name] for name in ('stride', 'padding', 'dilation')]}"
         if bound.get("transposed"):
             self.label = "conv_transpose"
         elif bound["groups"] > 1:
@@ -100,12 +104,12 @@ def finish(drafts: Sequence[Draft], results: Sequence[DraftEdge], names: Iterabl
             rows = _narrowed(edge.rows, of)
             for number, part in zip(numbers[edge.source], parts[edge.source], strict=True):
                 if part is None or rows is None or part & rows:
-                    yield Edge(number, edge.argument, edge.tags)
+                    yield Edge(number, edge.argument, edge.tags, edge.trail)
 
     nodes = [
         Node(
             draft.label, tuple(edges(draft.edges, None if draft.slots else part)), _slots(draft, part), draft.at,
-            draft.module, (i, len(own)),
+            draft.module, (i, len(own)), draft.settings, draft.trail,
         )
         for draft, own in zip(drafts, parts, strict=True)
         for i, part in enumerate(own)
@@ -163,7 +167,7 @@ def _slots(draft: Draft, part: int | None) -> tuple[tuple[str, Slot], ...]:
         if leaf.span is None:
             found.append((name, _slot(draft, name, leaf, part)))
         elif part & _mask_of(*leaf.span):
-            found.append((name.rstrip("0123456789"), Slot(leaf.name, own_dims(leaf))))
+            found.append((name.rstrip("0123456789"), Slot(leaf.name, own_dims(leaf), shape=leaf.shape)))
     return tuple(found)
 
 
@@ -174,19 +178,19 @@ def _mask_of(start: int, stop: int) -> int:
 def _slot(draft: Draft, name: str, leaf: Leaf, part: int | None) -> Slot:
     dims = own_dims(leaf)
     if dims is None or draft.features is None:
-        return Slot(leaf.name, dims)
+        return Slot(leaf.name, dims, shape=leaf.shape)
     feature = next((i for i, dim in enumerate(dims) if leaf.shape[dim] >= draft.features), None)
     if name == "weight" and len(dims) > 1:
         feature = 0 if draft.leading else len(dims) - 2
     if feature is None:
-        return Slot(leaf.name, dims)
+        return Slot(leaf.name, dims, shape=leaf.shape)
     start = leaf.starts()[dims[feature]]
     rows = range(start, start + draft.features)
     if part is not None:
         flags = part.to_bytes(draft.features, "little")
         rows = tuple(start + i for i, flag in enumerate(flags) if flag)  # type: ignore[assignment]
     whole = len(rows) == leaf.shape[dims[feature]]
-    return Slot(leaf.name, dims, feature, None if whole else tuple(rows))
+    return Slot(leaf.name, dims, feature, None if whole else tuple(rows), leaf.shape)
 
 
 def own_dims(leaf: Leaf) -> tuple[int, ...] | None:

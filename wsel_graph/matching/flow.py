@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import torch
@@ -15,16 +16,24 @@ from wsel_graph.capture.trace import Captured
 from wsel_graph.coupling.propagate import bind, is_coupled_state, written_parameters
 from wsel_graph.matching import operators as ops
 from wsel_graph.matching.components import ComponentGraph
+from wsel_graph.matching.constants import constant_value, row_pattern
 from wsel_graph.matching.drafts import Draft, DraftEdge, finish
+from wsel_graph.matching.signature import digest
 from wsel_graph.matching.weights import Weights, laid_end_to_end, merged, parameter
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """A value without parameters in it: an input, a constant, a mask, a rotary code."""
+    """A value without parameters in it: an input, a constant, a mask, a rotary code.
+
+    Attributes:
+        direct: Whether it is an input as it came, apart from views and casts.
+        trail: A hash of how it was made.
+    """
 
     from_input: bool
-    direct: bool = False  # an input as it came, apart from views and casts
+    direct: bool = False
+    trail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,7 @@ class Flow:
         rows: Mask of the node's output features in it, one byte each as an int; None for all.
         index: The feature number of every element, where it is still known.
         direct: Whether nothing but views lies between, and nobody else reads the value.
+        trail: A hash of everything that lies between.
     """
 
     source: int
@@ -42,10 +52,11 @@ class Flow:
     tags: frozenset[str] = frozenset()
     index: torch.Tensor | None = None
     direct: bool = False
+    trail: str = ""
 
     def edge(self, argument: str) -> DraftEdge:
         """The edge that this value makes when a node reads it."""
-        return DraftEdge(self.source, argument, self.tags, self.mask())
+        return DraftEdge(self.source, argument, self.tags, self.mask(), self.trail)
 
     def mask(self) -> int | None:
         """The features in this value."""
@@ -87,7 +98,7 @@ class _Walk:
             if node.op in ("placeholder", "get_attr"):
                 self._bases.setdefault(node.meta.get("storage"), node)
             if node.op == "placeholder":
-                self._values[node] = Fixed(from_input=True, direct=True)
+                self._values[node] = Fixed(from_input=True, direct=True, trail=f"input {stamp}")
             elif node.op == "get_attr":
                 self._values[node] = self._attribute(node)
             elif node.op == "call_function":
@@ -100,7 +111,7 @@ class _Walk:
     def _attribute(self, node: fx.Node) -> Value:
         state = self._states.get(node.meta.get("state", ""))
         if state is None or not is_coupled_state(state):
-            return Fixed(from_input=False)
+            return Fixed(from_input=False, trail=str(node.target))
         return parameter(state.name, state.tensor.shape)
 
     # -- reading and writing memory
@@ -154,11 +165,21 @@ class _Walk:
             value = parts[index] if isinstance(parts, list) and len(parts) > index else self._read(source)  # type: ignore[operator, index, arg-type]
             if all(operand.meta.get("storage") != node.meta.get("storage") for operand in source.all_input_nodes):  # type: ignore[union-attr]
                 self._note_new_memory(node)
-            return _passed_on(value, node)
+            return self._trailed(node, _passed_on(value, node), [("", value)])
         operands = self._operands(node)
         result = self._result(node, ops.name_of(node.target), operands)
+        if isinstance(result, list):
+            result = [self._trailed(node, part, operands) for part in result]
+        else:
+            result = self._trailed(node, result, operands)
         self._note_memory(node, result)
         return result
+
+    def _trailed(self, node: fx.Node, value: Value, operands: list[Operand]) -> Value:
+        """The value with what this node adds to its trail; a node of the component graph begins a new one."""
+        if isinstance(value, Weights) or (isinstance(value, Flow) and self._drafts[value.source].at == node.name):
+            return value
+        return replace(value, trail=_trail(node, operands))
 
     def _operands(self, node: fx.Node) -> list[Operand]:
         found: list[Operand] = []
@@ -176,6 +197,9 @@ class _Walk:
         weights = [value for _, value in operands if isinstance(value, Weights)]
         if ops.is_factory(name):
             return Fixed(from_input=False)
+        if name in ("aten::copy_", "aten::copy"):
+            operands = [(argument, value) for argument, value in operands if argument != "self"]
+            flows = [value for _, value in operands if isinstance(value, Flow)]
         if name == "aten::scaled_dot_product_attention" and (flows or weights):
             return self._attention(node, dict(operands))
         if weights and (made := self._component(node, name, operands)) is not None:
@@ -187,6 +211,7 @@ class _Walk:
         if name == "aten::glu":
             return self._gated(node, flows[0])
         flowing = [(argument, self._as_flow(node, value)) for argument, value in operands if not _is_fixed(value)]
+        flowing = [(argument, _marked(flow, ops.operand_tags(name, argument))) for argument, flow in flowing if flow]
         return self._combined(node, name, [(argument, flow) for argument, flow in flowing if flow is not None])
 
     def _without_flow(self, node: fx.Node, operands: list[Operand], weights: list[Weights]) -> Value | list[Value]:
@@ -208,6 +233,8 @@ class _Walk:
     # -- flows without parameters
 
     def _rearranged(self, node: fx.Node, name: str, flow: Flow) -> Value | list[Value]:
+        if flow.index is None:
+            flow = _marked(flow, _cut_words(node, name))
         if flow.index is None or ops.keeps_place(name):
             return _passed_on(flow, node)
         try:
@@ -215,7 +242,7 @@ class _Walk:
         except RuntimeError:
             return _passed_on(replace(flow, rows=flow.mask(), index=None), node)
         if isinstance(index, (list, tuple)):
-            return [replace(flow, index=part, direct=False) for part in index]
+            return [replace(flow, index=part, direct=False, trail=str(i)) for i, part in enumerate(index)]
         return _passed_on(replace(flow, index=index), node)
 
     def _gated(self, node: fx.Node, flow: Flow) -> Value:
@@ -261,6 +288,7 @@ class _Walk:
 
     def _new(self, node: fx.Node, draft: Draft, index: torch.Tensor | None = None) -> Flow:
         draft.at, draft.module = node.name, str(node.meta.get("module") or "")
+        draft.trail = _trail(node, [item for item in self._operands(node) if _is_fixed(item[1])])
         self._drafts.append(draft)
         return Flow(len(self._drafts) - 1, index=index, direct=_read_once(node))
 
@@ -318,7 +346,7 @@ class _Walk:
             return replace(flow, direct=_read_once(node))
         label = "shift" if ops.is_additive(name) else ops.join_label(name)
         if ops.is_multiplicative(name):
-            label = "norm" if "norm" in flow.tags else "scale"
+            label = "norm" if _is_normalised(flow) else "scale"
         slot = "bias" if label == "shift" else "weight"
         return self._new(node, Draft.holding(label, {slot: vector}, [replace(flow, tags=frozenset()).edge("self")]))
 
@@ -330,7 +358,7 @@ class _Walk:
         weight = next((factor for factor in factors if isinstance(factor, Weights)), None)
         if flow is None or weight is None or not isinstance(bias, Weights) or not (weight.vector and bias.vector):
             return None
-        label = "norm" if "norm" in flow.tags else "scale"
+        label = "norm" if _is_normalised(flow) else "scale"
         edges = [replace(flow, tags=frozenset()).edge("self")]
         return self._new(node, Draft.holding(label, {"weight": weight, "bias": bias}, edges))
 
@@ -340,9 +368,11 @@ class _Walk:
         einsum = ops.name_of(node.target) == "aten::einsum"
         if right and not einsum and len(weight.leaves) == 1:
             weight = weight.rearranged(lambda seen: seen.mT if seen.dim() > 1 else seen)
+        if einsum:
+            weight, right = _as_equation_says(node, operands, weight)
         edges = [data.edge("input")] if isinstance(data, Flow) else []
         draft = Draft.holding("linear", {"weight": weight}, edges)
-        draft.features = None if einsum or not right else node.meta["value"].shape[-1]
+        draft.features = node.meta["value"].shape[-1] if right else None
         return self._new(node, draft, self._index(node, draft, -1))
 
     def _formed(self, node: fx.Node, form: ops.Form, values: dict[str, Value]) -> Value | None:
@@ -361,7 +391,22 @@ class _Walk:
         flow = self._as_flow(node, data) if data is not None else None
         draft = Draft.holding(label, held, [flow.edge("input")] if flow is not None and label != "table" else [])
         draft.shape_up(node)
+        if isinstance(data, Fixed) and data.direct:
+            draft.settings += f" {data.trail}"
+        if label == "table":
+            draft.settings += row_pattern(self._constant(node, form.data))
         return self._new(node, draft, self._index(node, draft, 1 if form.label == "conv" else -1))
+
+    def _constant(self, node: fx.Node, argument: str) -> torch.Tensor | None:
+        """The value of an operand that is computed from constants alone."""
+        operand = bind(node.target, node.args, node.kwargs).get(argument)
+        return constant_value(operand, self._known) if isinstance(operand, fx.Node) else None
+
+    @cached_property
+    def _known(self) -> dict[str, torch.Tensor]:
+        """Constants, and the buffers that a model computes from its own configuration."""
+        fixed = {state.name: state.tensor for state in self._captured.states if not is_coupled_state(state)}
+        return fixed | dict(self._captured.constants)
 
     def _recurrent(self, node: fx.Node, values: dict[str, Value]) -> Value | None:
         """One component per layer: a stack of layers and layers one by one are the same."""
@@ -395,6 +440,35 @@ class _Walk:
 
 
 # -- facts about graph nodes
+
+
+def _trail(node: fx.Node, operands: Sequence[Operand]) -> str:
+    """A hash of an operator with its settings, and of the trails of its operands."""
+    settings = fx.node.map_arg((node.args, dict(node.kwargs)), lambda _: None)
+    trails = [(argument, "" if isinstance(value, Weights) else value.trail) for argument, value in operands]
+    return digest(str(node.target), settings, trails)
+
+
+def _is_normalised(flow: Flow) -> bool:
+    """Whether the value was divided by its size, as a library norm or written out."""
+    written_out = "mean" in flow.tags and not flow.tags.isdisjoint({"sqrt", "pow"})
+    return "norm" in flow.tags or written_out
+
+
+def _cut_words(node: fx.Node, name: str) -> frozenset[str]:
+    """From where a part of an axis is taken: the first position, the second, ..."""
+    if name not in ("aten::select", "aten::slice"):
+        return frozenset()
+    source, result = node.all_input_nodes[0].meta["value"], node.meta["value"]
+    if not isinstance(source, TensorInfo) or _numel(source) == _numel(result):
+        return frozenset()
+    bound = bind(node.target, node.args, node.kwargs)
+    start = bound.get("index") if name == "aten::select" else bound.get("start")
+    return frozenset({f"from {start or 0}"})
+
+
+def _marked(flow: Flow, tags: frozenset[str]) -> Flow:
+    return replace(flow, tags=flow.tags | tags) if tags else flow
 
 
 def _is_fixed(value: Value) -> bool:
@@ -469,6 +543,19 @@ def _common_index(flows: Sequence[Flow]) -> torch.Tensor | None:
         return None
     same = all(flow.index is not None and torch.equal(flow.index, first) for flow in flows)
     return first if same else None
+
+
+def _as_equation_says(node: fx.Node, operands: list[Operand], weight: Weights) -> tuple[Weights, bool]:
+    """The weight of an einsum in the order (out, in), and whether its output features come last in the result."""
+    inputs, _, output = str(node.args[0]).replace(" ", "").partition("->")
+    held = next(place for place, (_, value) in enumerate(operands) if isinstance(value, Weights))
+    own, data = inputs.split(",")[held], inputs.split(",")[1 - held]
+    out = [letter for letter in own if letter in output and letter not in data]
+    into = [letter for letter in own if letter in data and letter not in output]
+    if len(own) != 2 or len(out) != 1 or len(into) != 1:
+        return weight.opaque(), False
+    order = (own.index(out[0]), own.index(into[0]))
+    return weight.rearranged(lambda seen: seen.permute(order)), output.endswith(out[0])
 
 
 def _in_order(node: fx.Node, name: str, flows: list[tuple[str, Flow]]) -> list[tuple[str, Flow]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wsel_graph.matching.components import ComponentGraph
-from wsel_graph.matching.signature import Colours, Part, classes
+from wsel_graph.matching.signature import Colours, Detail, Part, classes
 
 RADII = (4, 3, 2)
 """How far surroundings are compared where the two parts differ: never the next nodes alone, which prove too little."""
@@ -20,8 +20,8 @@ Pairs = dict[int, int]
 def pair_nodes(student: ComponentGraph, ours: Iterable[int], teacher: ComponentGraph, theirs: Iterable[int]) -> Pairs:
     """Teacher node for student node; nodes without a certain counterpart are left out."""
     ours, theirs = list(ours), list(theirs)
-    for detailed in (True, False):
-        whole = Part(student, ours, detailed=detailed), Part(teacher, theirs, detailed=detailed)
+    for detail in (Detail.RESULTS, Detail.WORDS, Detail.NONE):
+        whole = Part(student, ours, detail=detail), Part(teacher, theirs, detail=detail)
         if (pairs := _isomorphic(*whole)) is not None:
             return pairs
     coarse = Part(student, ours, coarse=True), Part(teacher, theirs, coarse=True)

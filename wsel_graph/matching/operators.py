@@ -73,7 +73,7 @@ CUTS = frozenset(
 _SAME_PLACE = frozenset({"aten::clone", "aten::contiguous", "aten::_to_copy", "aten::lift_fresh", "aten::dropout"})
 _RESHAPES = frozenset({"aten::_unsafe_view", "aten::reshape"})
 _ADDITIVE = frozenset({"aten::add", "aten::sub", "aten::add_", "aten::sub_", "aten::rsub"})
-_MULTIPLICATIVE = frozenset({"aten::mul", "aten::div", "aten::mul_", "aten::div_"})
+_MULTIPLICATIVE = frozenset({"aten::mul", "aten::div", "aten::mul_", "aten::div_", "aten::true_divide"})
 _LINEAR = _ADDITIVE | _MULTIPLICATIVE | frozenset(
     {
         "aten::neg", "aten::where", "aten::masked_fill", "aten::masked_fill_", "aten::copy_", "aten::copy",
@@ -132,14 +132,24 @@ def keeps_place(name: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def tags_of(op: Any) -> frozenset[str]:
-    """What passing through an operator says about an edge: `norm`, or `act` with the name of the non-linearity."""
-    short = name_of(op).partition("::")[2]
+    """What passing through an operator says about an edge: `norm`, `act`, and names that tell operands apart."""
+    name = name_of(op)
+    short = name.partition("::")[2].removesuffix("_")
     if short in _NORMALISES:
         return frozenset({"norm"})
-    if name_of(op) in _LINEAR or not is_pointwise_op(op):
-        return frozenset()
-    short = short.removesuffix("_")
+    if name in _LINEAR or is_layout(op):
+        return frozenset({"neg"}) if short == "neg" else frozenset()
+    if not is_pointwise_op(op):
+        return frozenset({short})
     return frozenset({"act", _SAME_ACTIVATION.get(short, short)})
+
+
+def operand_tags(name: str, argument: str) -> frozenset[str]:
+    """How an operator takes an operand: what is subtracted or divided by is told from what is not."""
+    subtracted = "other" if "sub" in name and "rsub" not in name else "self"
+    if name in _ADDITIVE and "sub" in name and argument == subtracted:
+        return frozenset({"neg"})
+    return frozenset({"inverse"}) if name in _MULTIPLICATIVE and "div" in name and argument == "other" else frozenset()
 
 
 def is_pointwise_op(op: Any) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import MatchError
-from wsel_graph.matching.blocks import pair_structures
+from wsel_graph.matching.blocks import NO_BLOCK, pair_structures
 from wsel_graph.matching.pieces import Found, Piece, PieceFinder, pieces_by_name
 from wsel_graph.matching.structure import Structure, structure
 from wsel_graph.matching.subjects import Subjects
@@ -55,14 +55,14 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
     nodes = pair_structures(governing)
     finder = PieceFinder(governing.student, governing.teacher)
     found = finder.find(nodes)
-    notes = _by_name(governing.student, governing.teacher, found)
+    notes = _by_name(governing, found)
     rules = governing.component_rules()
     kept = _kept(governing, rules)
     _force(governing, rules, finder, found)
     filled = [(name, found.pieces[name]) for name in student.own_names if name in found.pieces and name not in kept]
     missing = [name for name in student.own_names if name not in found.pieces and name not in kept]
     reasons = {name: _with_hint(governing.teacher, name, found.reasons.get(name, "")) for name in missing}
-    for name in [name for name in reasons if "label" in student.roles_of(name)]:
+    for name in [name for name in reasons if "label" in student.roles_of(name) and NO_BLOCK in reasons[name]]:
         kept[name] = f"label axis, without a counterpart: {reasons.pop(name)}"
     if wishes.unmatched == "keep":
         kept |= {name: f"unmatched: {reason}" for name, reason in reasons.items()}
@@ -101,9 +101,14 @@ def _force(governing: Governing, rules: Mapping[str, ComponentRule], finder: Pie
         found.pieces[name] = pieces
 
 
-def _by_name(student: Structure, teacher: Structure, found: Found) -> tuple[str, ...]:
+def _by_name(governing: Governing, found: Found) -> tuple[str, ...]:
+    """Let equal names decide what structure left open; they say the first blocks, so not where a rule says others."""
+    if governing.takes_other_layers:
+        return ()
     taken = {piece.teacher.tensor for pieces in found.pieces.values() for piece in pieces}
-    named = pieces_by_name(student, teacher, found.reasons, taken)
+    nodes = governing.teacher.components.nodes
+    taken |= {tensor for number in governing.ignored() for tensor in nodes[number].tensors}
+    named = pieces_by_name(governing.student, governing.teacher, found.reasons, taken)
     found.pieces |= {name: (piece,) for name, piece in named.items()}
     if not named:
         return ()

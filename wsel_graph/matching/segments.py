@@ -94,7 +94,7 @@ class _Cutter:
             now = {n for n in now if self.last[n] > number}
             if self.last[number] > number and number not in aside:
                 now.add(number)
-            if len(now) <= 1:
+            if len(now) <= 1 and now != pieces[-1][1]:  # a branch that ends here stays with what comes next
                 pieces.append(([], frozenset(now)))
         result: list[list[int]] = []
         for piece, before in pieces:
@@ -210,6 +210,8 @@ def layer_length(*stages: Item, longest: int = 16) -> int:
     """
     most = max(len(stage.segments) for stage in stages)
     for length in range(min(longest, most // 2), 1, -1):
+        if any(len(stage.segments) % length for stage in stages):
+            continue
         places: list[set[object]] = [set() for _ in range(length)]
         for stage in stages:
             for i, kind in enumerate(_place_kinds(stage.segments)):

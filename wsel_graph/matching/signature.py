@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import IntEnum
 from functools import cached_property
 
 from wsel_graph.matching.components import ROOTS, UNORDERED, ComponentGraph, Edge, Node, Slot
@@ -21,12 +22,22 @@ def digest(*parts: object) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
 
 
-def edge_mark(node: Node, place: int, edge: Edge, detailed: bool) -> object:
-    """What distinguishes an operand: its place where order matters, and else whether (or which) non-linearities are
-    before it."""
-    if node.label in UNORDERED:
-        return tuple(sorted(edge.tags)) if detailed and node.label == "mul" else "act" in edge.tags
-    return place if not node.slots else 0
+class Detail(IntEnum):
+    """How much of what is dissolved into edges and settings a comparison looks at."""
+
+    NONE = 0  # where order matters, the place of an operand; else whether a non-linearity is before it
+    WORDS = 1  # what two implementations of one function share: activation functions, signs, strides
+    RESULTS = 2  # also which of the model's results a node is
+    ALL = 3  # everything, for comparisons within one model
+
+
+def edge_mark(node: Node, place: int, edge: Edge, detail: Detail) -> object:
+    """What distinguishes an operand."""
+    ordered = node.label not in UNORDERED and not node.slots
+    if detail is Detail.NONE:
+        return "act" in edge.tags if node.label in UNORDERED else place if ordered else 0
+    trail = edge.trail if detail is Detail.ALL else ""
+    return place if ordered else 0, tuple(sorted(edge.tags)), trail
 
 
 class Part:
@@ -35,15 +46,14 @@ class Part:
     Args:
         members: Node numbers in order of execution.
         coarse: Leave out norms and other components that only rescale: what they read stands in their place.
-        detailed: Tell the activation functions before a product apart.
+        detail: What is compared besides.
     """
 
     def __init__(
-        self, graph: ComponentGraph, members: Iterable[int], *, coarse: bool = False, detailed: bool = False
+        self, graph: ComponentGraph, members: Iterable[int], *, coarse: bool = False, detail: Detail = Detail.NONE
     ) -> None:
         self.graph = graph
-        self._detailed = detailed
-        self._details: Colours | None = None
+        self._detail = detail
         own = sorted(members)
         self._inside = set(own)
         self._coarse = coarse
@@ -60,7 +70,7 @@ class Part:
         """The mark, the source and the edge of every operand."""
         node = self.graph.nodes[number]
         return [
-            (edge_mark(node, place, edge, self._detailed), self.source_of(edge), edge)
+            (edge_mark(node, place, edge, self._detail), self.source_of(edge), edge)
             for place, edge in enumerate(node.inputs)
         ]
 
@@ -77,7 +87,7 @@ class Part:
                 (repr(mark), found[source] if source is not None else self.outside(edge))
                 for mark, source, edge in self.operands(number)
             )
-            found[number] = digest(self.graph.nodes[number].label, operands, (start or {}).get(number, ""))
+            found[number] = digest(self.label(number), operands, (start or {}).get(number, ""))
         return found
 
     def downstream(self, start: Mapping[int, str] | None = None) -> Colours:
@@ -86,7 +96,7 @@ class Part:
         found: Colours = {}
         for number in reversed(self.members):
             uses = sorted((repr(mark), found[reader]) for mark, reader in readers[number])
-            found[number] = digest(self.graph.nodes[number].label, uses, (start or {}).get(number, ""))
+            found[number] = digest(self.label(number), uses, (start or {}).get(number, ""))
         return found
 
     @cached_property
@@ -133,11 +143,25 @@ class Part:
                 found |= {number: digest(found[number], common) for number in numbers}
         return found
 
+    def label(self, number: int) -> object:
+        """The label of a node, with as many details as are compared."""
+        node = self.graph.nodes[number]
+        if self._detail is Detail.NONE:
+            return node.label
+        if self._detail is Detail.WORDS:
+            return node.label, node.settings
+        results = [(e.argument, sorted(e.tags)) for e in self.graph.results_of(number)]
+        if self._detail is Detail.RESULTS:
+            return node.label, node.settings, results
+        return node.label, node.settings, results, node.trail, [(name, slot.shape) for name, slot in node.slots]
+
     def interchangeable(self, nodes: Sequence[int]) -> bool:
-        """Whether nodes of one colour keep one colour when activation functions are told apart too."""
-        if self._details is None:
-            self._details = Part(self.graph, self._inside, coarse=self._coarse, detailed=True).both()
+        """Whether nodes of one colour keep one colour when everything about them is compared."""
         return len({self._details[node] for node in nodes}) == 1
+
+    @cached_property
+    def _details(self) -> Colours:
+        return Part(self.graph, self._inside, coarse=self._coarse, detail=Detail.ALL).both()
 
     def neighbourhoods(self, radius: int, start: Mapping[int, str]) -> Colours:
         """Weisfeiler-Lehman colours after `radius` rounds; `start` replaces the labels of the nodes it holds."""

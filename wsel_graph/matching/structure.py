@@ -30,8 +30,12 @@ class Structure:
         return names
 
     def _common_path(self, item: Item) -> str:
-        paths = [self._paths(segment) for segment in item.segments]
-        return common_path([path for found in paths for path in found])
+        paths = [path for segment in item.segments for path in self._paths(segment)]
+        name = common_path(paths)
+        head, _, last = name.rpartition(".")
+        depth = name.count(".") + 1
+        numbered = any(path[depth].isdigit() for path in paths if len(path) > depth)
+        return head if last.isdigit() and not numbered else name  # the number of a stage's only block
 
     def _paths(self, segment: Segment) -> list[list[str]]:
         nodes = [self.components.nodes[n] for n in segment.nodes]

@@ -46,6 +46,12 @@ class Governing:
         rule = self._layer_rule(stage)
         return rule.take if rule is not None else "first"
 
+    @property
+    def takes_other_layers(self) -> bool:
+        """Whether some stage of the student is filled from other blocks than the first ones of any stage."""
+        rules = [self._layer_rule(stage) for stage in self.student.stage_names.values()]
+        return any(rule is not None and (rule.take != "first" or rule.source_stage is not None) for rule in rules)
+
     def may_fill(self, ours: int, theirs: int) -> bool:
         """Whether a teacher item may fill a student item."""
         stage, other = self.student.stage_names.get(ours), self.teacher.stage_names.get(theirs)

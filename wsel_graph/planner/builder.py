@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from wsel_graph.capture.trace import State
-from wsel_graph.coupling.graph import ModelGraph
+from wsel_graph.coupling.graph import ModelGraph, paused_garbage_collection
 from wsel_graph.coupling.propagate import is_coupled_state
 from wsel_graph.errors import MatchError, PlanError
 from wsel_graph.matching.pairs import NO_WISHES, Matching, match
@@ -33,13 +33,18 @@ def build_plan(
         MatchError: If a student tensor has no counterpart.
         PlanError: If a counterpart does not fit, or nothing would be copied.
     """
+    with paused_garbage_collection():
+        return _build(student, teacher, elements or Elements(), wishes)
+
+
+def _build(student: ModelGraph, teacher: ModelGraph, elements: Elements, wishes: Wishes) -> Plan:
     matching = match(student, teacher, wishes)
     if matching.unexplained:
         raise MatchError(unexplained_message(student, matching))
     unfit: dict[str, str] = {}
     while True:
         try:
-            return _Builder(student, teacher, elements or Elements(), matching, unfit).build()
+            return _Builder(student, teacher, elements, matching, unfit).build()
         except Unfit as fault:
             new = [name for name in fault.tensors if name not in unfit]
             if wishes.unmatched != "keep" or not new:
