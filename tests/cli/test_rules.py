@@ -9,9 +9,6 @@ from types import ModuleType
 
 import pytest
 
-from wsel_graph import api
-from wsel_graph.coupling.graph import ModelGraph
-
 from .conftest import Run
 
 BOTH = ("--teacher-arg", "width=16", "--input", "2x4")
@@ -64,14 +61,20 @@ def test_schema_is_always_json(run: Callable[..., Run], monkeypatch: pytest.Monk
     assert run("rules", "schema").json == {"title": "Selection rules"}
 
 
-def test_draft(models: str, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def draft(student: ModelGraph, teacher: ModelGraph) -> str:
-        return f"version: 1  # {student.tensors['0.bias'].shape} {teacher.tensors['0.bias'].shape}\n"
-
-    monkeypatch.setattr(api, "draft_rules", draft, raising=False)
-    done = run("rules", "draft", f"{models}:mlp", f"{models}:mlp", *BOTH)
-    assert done.out.strip() == "version: 1  # (8,) (16,)"  # teacher first on the command line, student first in Python
+def test_draft(models: str, run: Callable[..., Run], tmp_path: Path) -> None:
+    pair = (f"{models}:mlp", f"{models}:mlp", *BOTH, "--teacher-arg", "depth=2", "--student-arg", "depth=2")
+    done = run("rules", "draft", *pair)  # teacher first on the command line, student first in Python
+    assert done.out.startswith("# Selection rules for a student of 130 parameters and a teacher of 386.\n")
     file = tmp_path / "drafted.yaml"
-    done = run("rules", "draft", f"{models}:mlp", f"{models}:mlp", *BOTH, "--output", file, "--json")
-    assert done.json == {"rules": "version: 1  # (8,) (16,)\n", "output": str(file)}
-    assert file.read_text() == done.json["rules"]
+    written = run("rules", "draft", *pair, "--output", file, "--json").json
+    assert written == {"rules": file.read_text(), "output": str(file)}
+    assert file.read_text().strip() == done.out.strip()
+    assert run("rules", "check", file).out.startswith(f"{file} is valid: 1 element rule")
+
+
+def test_a_draft_that_cannot_be_written_is_refused_before_the_work(
+    models: str, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    missing = tmp_path / "none" / "drafted.yaml"
+    said = refused("rules", "draft", f"{models}:none", f"{models}:none", "--output", missing)
+    assert f"there is no folder {missing.parent}" in said

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import wsel_graph as ws
-from wsel_graph import api
 from wsel_graph.api import summarize
 from wsel_graph.cli.show import Answer, working
 from wsel_graph.cli.two import load_couple, make_plan
@@ -46,15 +45,12 @@ def run_schema(options: argparse.Namespace) -> Answer:
 
 def run_draft(options: argparse.Namespace) -> Answer:
     """A rule file that says for two models what happens without one: a start for changes."""
+    if options.output and not Path(options.output).parent.is_dir():
+        raise SelectionRuleError(f"--output {options.output}: there is no folder {Path(options.output).parent}")
     couple = load_couple(options)
-    draft: Any = getattr(api, "draft_rules", None)
-    if draft is None:
-        raise SelectionRuleError("this wsel_graph cannot draft rule files")
     with working("drafting"):
-        text = str(draft(couple.student_graph, couple.teacher_graph))
+        text = ws.draft_rules(couple.student_graph, couple.teacher_graph)
     if options.output:
-        if not Path(options.output).parent.is_dir():
-            raise SelectionRuleError(f"--output {options.output}: there is no folder {Path(options.output).parent}")
         with replacing(options.output) as file:
             file.write_text(text, encoding="utf-8")
     return Answer({"rules": text, "output": options.output}, [f"rules: {options.output}" if options.output else text])
