@@ -1,6 +1,6 @@
 """The public verbs: plan, apply, initialize. Student first, everywhere.
 
-YAML, pydantic and rich are imported by the verbs that need them: who only applies plans does not load them.
+YAML and rich are imported by the verbs that need them: who only applies plans does not load them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def plan(
     consistent: bool | None = None,
     overrides: Mapping[str, Method] | None = None,
     keep: Iterable[str] = (),
-    seed: int = 0,
+    seed: int | None = None,
 ) -> Plan:
     """Decide which teacher elements every student tensor takes. Shapes only: no weight is read.
 
@@ -96,19 +96,13 @@ def plan(
         consistent: False draws a fresh list per tensor and dim (an ablation: it breaks the network).
         overrides: Method, list or function for a role (`"heads"`) or a place (`"fc.weight:0"`).
         keep: Glob patterns of student tensors that keep their own values.
-        seed: Seed of `random`.
+        seed: Seed of `random`; 0 when no rule sets it.
     Raises:
         WselError: If a model cannot be traced or the two do not fit; the text says where and what to do.
     """
     _refuse_same(student, teacher)
     wish = load_rules(rules) if isinstance(rules, (str, Path)) else rules
-    elements = Elements(
-        method=_general(wish, "take", "uniform") if method is None else method,
-        unit=_general(wish, "unit", "whole") if unit is None else unit,
-        consistent=_general(wish, "consistent", True) if consistent is None else consistent,
-        overrides=dict(overrides or {}),
-        seed=seed,
-    )
+    elements = Elements(method, unit, seed, consistent, dict(overrides or {}), wish.elements, wish.source)
     ours = _as_graph("student", student, example_inputs)
     theirs = _as_graph("teacher", teacher, example_inputs if teacher_inputs is None else teacher_inputs)
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
@@ -149,12 +143,6 @@ def draft_rules(student: Model, teacher: Model, example_inputs: Any = None, *, t
 
         decisions, made = settle(ours, theirs, attempt)
     return Drafting(ours, theirs, decisions, made).text()
-
-
-def _general(wish: RuleFile, key: str, default: Any) -> Any:
-    """What the first element rule for all groups sets `key` to."""
-    given = (getattr(rule, key) for rule in wish.elements if rule.selector is None)
-    return next((value for value in given if value is not None), default)
 
 
 def _as_graph(side: str, model: Model, example_inputs: Any) -> ModelGraph:

@@ -125,17 +125,20 @@ class Named(nn.ModuleDict):
         return x
 
 
+def test_a_chain_keeps_its_ends_and_its_first_links() -> None:
+    student = Named({"a": nn.Linear(4, 8), "b": nn.Linear(8, 8), "c": nn.Linear(8, 3)})
+    found = names(
+        paired(student, nn.Sequential(nn.Linear(4, 8), *(nn.Linear(8, 8) for _ in range(3)), nn.Linear(8, 3)), (1, 4))
+    )
+    assert [found[f"{name}.weight"] for name in "abc"] == ["0.weight", "1.weight", "4.weight"]
+
+
 def test_several_places_that_fit_equally_well_are_listed() -> None:
-    matching = paired(Named({"a": nn.Linear(4, 8), "b": nn.Linear(8, 8), "c": nn.Linear(8, 3)}), deep_mlp(8), (1, 4))
-    assert "b.weight: several places of the teacher fit equally well: 1.weight, 3.weight" in unexplained(matching)
-
-
-def deep_mlp(width: int) -> nn.Sequential:
-    """Three hidden layers of one width, without blocks that could be told apart."""
-    return nn.Sequential(
-        nn.Linear(4, width), nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width),
-        nn.Linear(width, 3),
-    )  # fmt: skip
+    student = Named({"a": nn.Linear(4, 8), "b": nn.Linear(8, 8), "c": nn.Linear(8, 3)})
+    between = (nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 8))
+    matching = paired(student, nn.Sequential(nn.Linear(4, 8), *between, nn.Linear(8, 3)), (1, 4))
+    assert "b.weight: several places of the teacher fit equally well: 1.weight, 5.weight" in unexplained(matching)
+    assert matching.candidates["b.weight"] == ("1.weight", "5.weight")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 from hypothesis import given, reject
@@ -15,6 +15,7 @@ import wsel_graph as ws
 from tests.nets import Transformer
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Choice, Copy, Kept, LayerMap, Plan
+from wsel_graph.plan import model as plan_model
 from wsel_graph.plan.codec import decode, encode
 from wsel_graph.plan.serial import parse_plan, plan_document
 
@@ -26,17 +27,29 @@ INDICES = st.one_of(
 )
 
 
+KINDS = st.sampled_from(get_args(plan_model.ResizeKind))
+
+
+def tuples(items: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
+    return st.lists(items, max_size=3).map(tuple)
+
+
+RESIZES = st.builds(plan_model.Resize, KINDS, SIZES, tuples(SIZES), tuples(SIZES), SIZES, SIZES)
+
+
 @st.composite
 def copies(draw: st.DrawFn) -> Copy:
     """A copy with one index list per dim; nothing else about it need make sense."""
     dims = draw(st.integers(0, 4))
     shapes = st.tuples(*[SIZES] * dims)
     lists = draw(st.tuples(*[INDICES] * dims))
-    return Copy(draw(NAMES), draw(NAMES), draw(shapes), draw(shapes), lists, draw(st.booleans()))
-
-
-def tuples(items: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
-    return st.lists(items, max_size=3).map(tuple)
+    return Copy(
+        draw(NAMES), draw(NAMES), draw(shapes), draw(shapes), lists, draw(st.booleans()),
+        region=draw(st.none() | st.tuples(*[INDICES] * dims)),
+        view=draw(st.none() | st.builds(plan_model.View, tuples(SIZES), tuples(SIZES))),
+        resize=draw(tuples(RESIZES)),
+        scale=draw(st.sampled_from((1.0, 0.5, 2**0.5))),
+    )  # fmt: skip
 
 
 PLANS = st.builds(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
+from wsel_graph.apply.resize import resized
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Copy, Indices, Plan
 
@@ -86,7 +87,8 @@ def find_faults(copy: Copy, targets: Tensors, sources: Tensors) -> list[str]:
 
 
 def _index_faults(copy: Copy) -> Iterator[str]:
-    sizes = tuple(map(len, copy.indices))
+    yield from _resize_faults(copy)
+    sizes = copy.block_shape
     if copy.view is None:
         for dim, (size, small) in enumerate(zip(sizes, copy.target_shape, strict=False)):
             if size != small:
@@ -96,6 +98,24 @@ def _index_faults(copy: Copy) -> Iterator[str]:
     yield from _outside(f"{copy.student} dim", copy.indices, copy.teacher_shape, "the teacher's")
     if copy.region is not None:
         yield from _outside(f"the region of {copy.student}, dim", copy.region, copy.student_shape, "the student's")
+
+
+def _resize_faults(copy: Copy) -> Iterator[str]:
+    dims = [resize.dim for resize in copy.resize]
+    for number, resize in enumerate(copy.resize):
+        if not 0 <= resize.dim < len(copy.indices) or resize.dim in dims[:number]:
+            yield f"{copy.student}: dim {resize.dim} of teacher {copy.teacher} cannot be resampled, or is so twice"
+        elif len(copy.indices[resize.dim]) != resize.teacher_size or len(resize.teacher_grid) != len(
+            resize.student_grid
+        ):
+            yield (
+                f"{copy.student}: {len(copy.indices[resize.dim])} elements of dim {resize.dim} of teacher "
+                f"{copy.teacher} for a resampling of {resize.teacher_size}"
+            )
+        if min((resize.lead, resize.trail, *(size - 1 for size in (*resize.teacher_grid, *resize.student_grid)))) < 0:
+            yield f"{copy.student}: the resampling of dim {resize.dim} has a size below 1"
+    if not math.isfinite(copy.scale):
+        yield f"{copy.student}: the scale is {copy.scale}"
 
 
 def _outside(where: str, lists: tuple[Indices, ...], shape: tuple[int, ...], whose: str) -> Iterator[str]:
@@ -152,6 +172,10 @@ def _span(tensor: torch.Tensor) -> tuple[str, int, int]:
 def _gather(copy: Copy, targets: Tensors, sources: Tensors) -> torch.Tensor:
     target = targets[copy.student]
     block = select(sources[copy.teacher].detach(), copy.indices)
+    for resize in copy.resize:
+        block = resized(block, resize)
+    if copy.scale != 1:
+        block = block * copy.scale
     if copy.view is not None:
         block = block.permute(copy.view.order).reshape(copy.target_shape)
     return block.to(device=target.device, dtype=target.dtype)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from wsel_graph.matching.segments import Item
 
-SAME_KIND, SAME_STRUCTURE, SAME_NEIGHBOUR = 100, 10, 1
-"""Worth of one node in a segment of the same coarse kind, of the same exact kind, and of an equal neighbour item.
+SAME_KIND, SAME_STRUCTURE, SAME_LABEL, SAME_NEIGHBOUR = 1000, 100, 2, 1
+"""Worth of one node in a segment of the same coarse kind, of the same exact kind, of a node in stages of different
+kinds, and of an equal neighbour item."""
 
-Items at different resolutions (levels) are worth half of that."""
+ANOTHER_RESOLUTION = 1000
+"""By how much a pair of items at different resolutions is worth less, where both models have both resolutions."""
+
+NEIGHBOURS = 4
+"""How many items before and after are compared."""
+
+
+Mark: TypeAlias = tuple[object, ...]
+"""What neighbours are compared by: not how many blocks a stage has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +38,9 @@ def worth(student: Item, teacher: Item) -> int:
     sizes = {segment.coarse: len(segment.nodes) for segment in student.segments}
     common = sum(sizes[kind] * count for kind, count in (student.kinds & teacher.kinds).items())
     exact = sum((student.exact & teacher.exact).values())
-    return (SAME_KIND * common + SAME_STRUCTURE * exact) // (1 if student.level == teacher.level else 2)
+    if not common and student.stage and teacher.stage and student.level == teacher.level:
+        return SAME_LABEL * min(len(student.nodes), len(teacher.nodes))
+    return SAME_KIND * common + SAME_STRUCTURE * exact
 
 
 def align_items(student: Sequence[Item], teacher: Sequence[Item], allowed: Callable[[int, int], bool]) -> Alignment:
@@ -54,31 +66,50 @@ def align_items(student: Sequence[Item], teacher: Sequence[Item], allowed: Calla
 
 
 def _worths(student: Sequence[Item], teacher: Sequence[Item]) -> list[list[int]]:
+    """The worth of every pair."""
     known: dict[tuple[object, object], int] = {}
-    marks = [_mark(items) for items in (student, teacher)]
+    exact = [[_structure(item) for item in items] for items in (student, teacher)]
+    marks: list[list[Mark]] = [[_mark(item) for item in items] for items in (student, teacher)]
+    shared = {item.level for item in student} & {item.level for item in teacher}
     rows = []
     for s, item in enumerate(student):
         row = []
         for t, other in enumerate(teacher):
-            key = (marks[0][s], marks[1][t])
+            key = (exact[0][s], exact[1][t])
             if key not in known:
                 known[key] = worth(item, other)
-            value = known[key]
-            row.append(value and value + SAME_NEIGHBOUR * _neighbours(marks, s, t))
+            apart = item.level != other.level and not shared.isdisjoint((item.level, other.level))
+            value = known[key] // (ANOTHER_RESOLUTION if apart else 1)
+            row.append(value and NEIGHBOURS * 3 * value + SAME_NEIGHBOUR * _neighbours(marks, s, t))
         rows.append(row)
     return rows
 
 
-def _mark(items: Sequence[Item]) -> list[object]:
-    return [(item.stage, item.level, tuple(sorted(item.exact.items()))) for item in items]
+def _structure(item: Item) -> tuple[object, ...]:
+    return item.stage, item.level, tuple(sorted(item.exact.items()))
 
 
-def _neighbours(marks: list[list[object]], s: int, t: int) -> int:
-    """Equal neighbours, counting the ends of the two sequences as neighbours too."""
-    student, teacher = marks
-    before = (student[s - 1] if s else None) == (teacher[t - 1] if t else None)
-    after = (student[s + 1] if s + 1 < len(student) else None) == (teacher[t + 1] if t + 1 < len(teacher) else None)
-    return before + after
+def _mark(item: Item) -> Mark:
+    return item.stage, item.level, frozenset(item.kinds)
+
+
+def _neighbours(marks: list[list[Mark]], s: int, t: int) -> int:
+    """How many items in a row are alike on both sides, before and after; the ends of the sequences are alike too."""
+    return sum(_alike(marks, s, t, step) for step in (-1, 1))
+
+
+def _alike(marks: list[list[Mark]], s: int, t: int, step: int) -> int:
+    for distance in range(1, NEIGHBOURS + 1):
+        ours, theirs = (_at(own, place + step * distance) for own, place in zip(marks, (s, t), strict=True))
+        if ours != theirs:
+            return distance - 1
+        if ours is None:
+            return NEIGHBOURS
+    return NEIGHBOURS
+
+
+def _at(marks: list[Mark], place: int) -> Mark | None:
+    return marks[place] if 0 <= place < len(marks) else None
 
 
 def _best_from(table: list[list[int]]) -> list[list[int]]:

@@ -77,12 +77,14 @@ class _Walk:
         self._values: dict[fx.Node, Value | list[Value]] = {}
         self._stamps: dict[fx.Node, int] = {}
         self._memory: dict[Any, tuple[int, Value]] = {}  # what storages hold since the last write, and when that was
-        self._sizes: dict[Any, int] = {}
+        self._bases: dict[Any, fx.Node] = {}  # the first node that held a storage
         self._drafts: list[Draft] = []
 
     def run(self) -> ComponentGraph:
         for stamp, node in enumerate(self._captured.graph.nodes):
             self._stamps[node] = stamp
+            if node.op in ("placeholder", "get_attr"):
+                self._bases.setdefault(node.meta.get("storage"), node)
             if node.op == "placeholder":
                 self._values[node] = Fixed(from_input=True, direct=True)
             elif node.op == "get_attr":
@@ -112,27 +114,32 @@ class _Walk:
     def _note_memory(self, node: fx.Node, result: Value | list[Value]) -> None:
         """A write through a view changes what every other view of that memory holds."""
         written = _written(node)
-        if not written and not ops.is_layout(node.target):
-            self._new_memory(node)
+        if not written:
+            self._note_new_memory(node)
+            return
         value = result[0] if isinstance(result, list) else result
         for target in written:
-            storage, before = target.meta.get("storage"), self._read(target)
-            if _numel(target.meta["value"]) < self._sizes.get(storage, 0):
-                value = self._gathered(node, before, value)
+            storage = target.meta.get("storage")
+            base = self._bases.get(storage, target)
+            if _numel(target.meta["value"]) < _numel(base.meta["value"]):
+                value = self._gathered(node, self._read(base), value)
             self._memory[storage] = (self._stamps[node], value)
 
-    def _new_memory(self, node: fx.Node) -> None:
-        """A result of its own: whatever was at this address before is gone."""
+    def _note_new_memory(self, node: fx.Node) -> None:
+        """A result that shares no memory with an operand: whatever was at this address before is gone."""
         storage = node.meta.get("storage")
-        self._memory.pop(storage, None)
-        self._sizes[storage] = _numel(node.meta.get("value"))
+        if all(operand.meta.get("storage") != storage for operand in node.all_input_nodes):
+            self._memory.pop(storage, None)
+            self._bases[storage] = node
 
     def _gathered(self, node: fx.Node, before: Value, written: Value) -> Value:
         """Memory that is written part by part holds all that was written."""
         flows = [(str(i), v) for i, v in enumerate((before, written)) if isinstance(v, Flow)]
         if not flows:
             return written if isinstance(before, Fixed) else before
-        return flows[0][1] if len({flow.source for _, flow in flows}) == 1 else self._join(node, "write", flows)
+        if len({flow.source for _, flow in flows}) > 1:
+            return self._join(node, "write", flows)
+        return Flow(flows[0][1].source, tags=flows[0][1].tags)
 
     # -- one operator
 
@@ -141,8 +148,8 @@ class _Walk:
             source, index = node.args
             parts = self._values[source]  # type: ignore[index]
             value = parts[index] if isinstance(parts, list) and len(parts) > index else self._read(source)  # type: ignore[operator, index, arg-type]
-            if not ops.is_layout(source.target):  # type: ignore[union-attr]
-                self._new_memory(node)
+            if all(operand.meta.get("storage") != node.meta.get("storage") for operand in source.all_input_nodes):  # type: ignore[union-attr]
+                self._note_new_memory(node)
             return _passed_on(value, node)
         operands = self._operands(node)
         result = self._result(node, ops.name_of(node.target), operands)

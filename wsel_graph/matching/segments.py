@@ -113,7 +113,7 @@ def segments(graph: ComponentGraph, streams: Sequence[frozenset[Atom]], places: 
 
     Args:
         streams: For every node, the free atoms of what it passes on.
-        places: For every node, at how many positions it passes on features.
+        places: For every node, at how many positions it passes on features; 0 where that cannot be told.
     """
     inner = [n for n, node in enumerate(graph.nodes) if node.label not in ROOTS or not graph.consumers[n]]
     pieces = _Cutter(graph).cut(inner, frozenset(), frozenset())
@@ -121,20 +121,32 @@ def segments(graph: ComponentGraph, streams: Sequence[frozenset[Atom]], places: 
     for number in (n for n in range(len(graph.nodes)) if n not in home):
         if readers := [home[reader] for reader, _ in graph.consumers[number] if reader in home]:
             pieces[min(readers)].append(number)
-    first = max((places[number] for number in inner), default=1)
-    return [_segment(graph, piece, streams, first, places) for piece in pieces]
+    levels = _levels([places[_last(graph, piece)] for piece in pieces])
+    return [_segment(graph, piece, streams, level) for piece, level in zip(pieces, levels, strict=True)]
 
 
-def _segment(
-    graph: ComponentGraph, piece: list[int], streams: Sequence[frozenset[Atom]], first: int, places: Sequence[int]
-) -> Segment:
+def _levels(places: Sequence[int]) -> list[int]:
+    """How often the number of positions has halved since the first that is known."""
+    first = next((count for count in places if count), 1)
+    found: list[int] = []
+    for count in places:
+        found.append(round(math.log2(max(1.0, first / count))) if count else (found[-1] if found else 0))
+    return found
+
+
+def _last(graph: ComponentGraph, piece: Sequence[int]) -> int:
+    """The node that passes on the result of a piece."""
+    return max((number for number in piece if graph.nodes[number].label not in ROOTS), default=max(piece))
+
+
+def _segment(graph: ComponentGraph, piece: list[int], streams: Sequence[frozenset[Atom]], level: int) -> Segment:
     light = all(graph.nodes[n].light for n in piece)
     kind = Part(graph, piece).kind()
     coarse = digest("light", kind) if light else Part(graph, piece, coarse=True).kind()
-    inner = [n for n in piece if graph.nodes[n].label not in ROOTS] or piece
-    level = round(math.log2(max(1.0, first / max(1, places[inner[-1]]))))
+    inner = [n for n in piece if graph.nodes[n].label not in ROOTS]
     chained = len(piece) == 1 and _is_chained(graph, piece[0])
-    return Segment(tuple(sorted(piece)), kind, coarse, len(inner) > 1, light, streams[inner[-1]], level, chained)
+    stream = streams[_last(graph, piece)]
+    return Segment(tuple(sorted(piece)), kind, coarse, len(inner) > 1, light, stream, level, chained)
 
 
 def _is_chained(graph: ComponentGraph, number: int) -> bool:

@@ -62,7 +62,7 @@ def structure(graph: ModelGraph) -> Structure:
     """Components, segments and stages of a traced model."""
     components = _labelled(graph, component_graph(graph.captured))
     streams = [graph.stream(node.fx) for node in components.nodes]
-    places = [graph.positions(node.fx) for node in components.nodes]
+    places = [graph.positions(node.fx) if stream else 0 for node, stream in zip(components.nodes, streams, strict=True)]
     return Structure(graph, components, tuple(fold(segments(components, streams, places))))
 
 

@@ -5,10 +5,11 @@ Nothing else is needed to apply it: no graph, no rules, no model code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from wsel_graph.errors import UnknownNameError
 
@@ -43,11 +44,50 @@ class View:
     order: tuple[int, ...]
 
 
+ResizeKind: TypeAlias = Literal["linear", "bicubic", "bicubic-antialias", "pseudoinverse", "sum", "repeat"]
+"""`linear`, `bicubic`: as images are resized. `pseudoinverse`: patch embeddings. `sum`, `repeat`: input channels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """How one dim of a selected block is resampled.
+
+    The dim holds `lead` rows, then a row-major grid, then `trail` rows; every grid axis whose size differs is
+    resampled on its own, and the rows around the grid stay as they are.
+    """
+
+    kind: ResizeKind
+    dim: int  # of the teacher, zero-based
+    teacher_grid: tuple[int, ...]
+    student_grid: tuple[int, ...]
+    lead: int = 0
+    trail: int = 0
+
+    @property
+    def teacher_size(self) -> int:
+        """Rows before.
+
+        >>> Resize("bicubic", 0, (14, 14), (10, 10), lead=1).teacher_size
+        197
+        """
+        return self.lead + math.prod(self.teacher_grid) + self.trail
+
+    @property
+    def student_size(self) -> int:
+        """Rows after.
+
+        >>> Resize("bicubic", 0, (14, 14), (10, 10), lead=1).student_size
+        101
+        """
+        return self.lead + math.prod(self.student_grid) + self.trail
+
+
 @dataclass(frozen=True, slots=True)
 class Copy:
     """Teacher elements for one student tensor, or for a region of it.
 
-    The block `teacher[indices[0], :][:, indices[1]]...` goes to the student's `region`.
+    The block `teacher[indices[0], :][:, indices[1]]...` is resampled, laid out anew (`view`), multiplied by `scale`,
+    and goes to the student's `region`.
     """
 
     student: str
@@ -58,6 +98,14 @@ class Copy:
     parameter: bool  # False for a buffer
     region: tuple[Indices, ...] | None = None  # one per student dim; None for all of it
     view: View | None = None  # None where dims correspond one to one
+    resize: tuple[Resize, ...] = ()  # one per dim that is resampled
+    scale: float = 1.0
+
+    @property
+    def block_shape(self) -> tuple[int, ...]:
+        """Shape of the selected block once it is resampled; one size per teacher dim."""
+        after = {resize.dim: resize.student_size for resize in self.resize}
+        return tuple(after.get(dim, len(indices)) for dim, indices in enumerate(self.indices))
 
     @property
     def target_shape(self) -> tuple[int, ...]:
@@ -139,12 +187,26 @@ def _explain_copy(copy: Copy, choices: tuple[Choice, ...]) -> str:
         groups = [f"{c.role} {c.teacher_size} -> {c.student_size} {c.method}" for c in choices if place in c.members]
         what = "; ".join(groups) or "fixed"
         lines.append(f"  dim {dim}: {describe_indices(indices)} of {copy.teacher_shape[dim]} ({what})")
+    lines.extend(f"  dim {resize.dim}: {describe_resize(resize)}" for resize in copy.resize)
+    if copy.scale != 1:
+        lines.append(f"  multiplied by {copy.scale:.6g}")
     return "\n".join(lines)
 
 
 def _student_dim(copy: Copy, dim: int) -> int:
     """The student dim that a teacher dim goes to, where every dim stays whole."""
     return copy.view.order.index(dim) if copy.view is not None and dim in copy.view.order else dim
+
+
+def describe_resize(resize: Resize) -> str:
+    """A short reading of a resampling.
+
+    >>> describe_resize(Resize("bicubic", 0, (13, 13), (15, 15), trail=3))
+    'resampled 13 x 13 -> 15 x 15 (bicubic), 3 rows besides as they are'
+    """
+    sizes = " -> ".join(" x ".join(map(str, grid)) for grid in (resize.teacher_grid, resize.student_grid))
+    besides = f", {resize.lead + resize.trail} rows besides as they are" if resize.lead + resize.trail else ""
+    return f"resampled {sizes} ({resize.kind}){besides}"
 
 
 def describe_indices(indices: Indices) -> str:

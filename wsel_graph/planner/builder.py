@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from wsel_graph.capture.trace import State
 from wsel_graph.coupling.graph import ModelGraph
@@ -15,7 +16,9 @@ from wsel_graph.plan import Copy, Indices, Kept, Plan, View, compact
 from wsel_graph.planner.align import Misaligned
 from wsel_graph.planner.choose import Chooser
 from wsel_graph.planner.elements import Elements
+from wsel_graph.planner.fan_in import scale
 from wsel_graph.planner.joint import Joints
+from wsel_graph.planner.layout import Layout, Layouts
 from wsel_graph.planner.messages import unexplained_message
 
 
@@ -36,35 +39,49 @@ def build_plan(
     pieces = [piece for _, own in matching.pieces for piece in own]
     joints = Joints(student, teacher)
     joints.add_pieces(pieces)
-    chooser = Chooser(joints, elements or Elements())
+    chooser = Chooser(joints, elements or Elements(), (student, teacher), matching.subjects)
+    layouts = Layouts(student, teacher, chooser)
     states = {state.name: state for state in student.captured.states}
     copies: list[Copy] = []
+    notes = list(matching.notes)
     kept = [_kept(states[name], reason) for name, reason in matching.kept]
     for name, own in matching.pieces:
         reasons = [chooser.reason_to_keep(joints.dims.get(piece, ())) for piece in own]
         reason = next(filter(None, reasons), None)
         if reason is None:
-            copies.extend(_copy(states[name], teacher, piece, joints, chooser) for piece in own)
+            for piece in own:
+                dims = joints.dims.get(piece, [])
+                laid = [layouts.layout(paired, dims) for paired in dims]
+                factor = scale(student, dims, chooser)
+                copies.append(_copy(states[name], teacher, piece, joints, laid, factor))
+                notes.extend(layout.note for layout in laid if layout.note)
         else:
             kept.append(_kept(states[name], reason))
     if not copies:
         raise PlanError(_nothing_message(kept))
     kept.extend(_configuration(states.values()))
-    return Plan(tuple(copies), tuple(kept), tuple(chooser.choices), matching.layers, matching.notes)
+    return Plan(tuple(copies), tuple(kept), tuple(chooser.choices), matching.layers, (*notes, *chooser.notes()))
 
 
-def _copy(state: State, teacher: ModelGraph, piece: Piece, joints: Joints, chooser: Chooser) -> Copy:
+def _copy(
+    state: State, teacher: ModelGraph, piece: Piece, joints: Joints, layouts: Sequence[Layout], factor: float
+) -> Copy:
     shapes = tuple(state.tensor.shape), teacher.tensors[piece.teacher.tensor].shape
     indices: list[Indices] = [range(size) for size in shapes[1]]
-    for paired in joints.dims.get(piece, ()):
-        chosen = chooser.positions(paired)
-        if len(chosen) != paired.student.size:
+    region: list[Indices] = _part(piece.student, shapes[0])
+    for paired, layout in zip(joints.dims.get(piece, ()), layouts, strict=True):
+        arrives = len(layout.taken) if layout.resize is None else layout.resize.student_size
+        if arrives != len(layout.filled):
             fault = Misaligned(paired.student, paired.teacher)
             raise PlanError(joints.misaligned_message(piece, paired.number, fault))
-        indices[piece.teacher.dims[paired.number]] = compact(_within(piece.teacher, paired.number, chosen))
-    region, view = _region(piece.student, shapes[0]), _view(piece, shapes[0], indices)
+        indices[piece.teacher.dims[paired.number]] = compact(_within(piece.teacher, paired.number, layout.taken))
+        region[paired.dim] = compact(_within(piece.student, paired.number, layout.filled))
     names = piece.student.tensor, piece.teacher.tensor
-    return Copy(*names, *shapes, tuple(indices), state.kind == "parameter", region, view)
+    resize = tuple(layout.resize for layout in layouts if layout.resize is not None)
+    whole = all(indices == range(size) for indices, size in zip(region, shapes[0], strict=True))
+    made = Copy(*names, *shapes, tuple(indices), state.kind == "parameter", None if whole else tuple(region))
+    made = replace(made, resize=resize, scale=factor)
+    return replace(made, view=_view(piece, shapes[0], made.block_shape))
 
 
 def _within(side: Side, number: int, chosen: Sequence[int]) -> Sequence[int]:
@@ -74,20 +91,21 @@ def _within(side: Side, number: int, chosen: Sequence[int]) -> Sequence[int]:
     return [side.rows[1][position] for position in chosen]
 
 
-def _region(side: Side, shape: tuple[int, ...]) -> tuple[Indices, ...] | None:
-    if side.rows is None:
-        return None
-    dim, rows = side.rows
-    return tuple(compact(rows) if d == dim else range(size) for d, size in enumerate(shape))
+def _part(side: Side, shape: tuple[int, ...]) -> list[Indices]:
+    """The region that a part makes up, dim by dim."""
+    region: list[Indices] = [range(size) for size in shape]
+    if side.rows is not None:
+        region[side.rows[0]] = compact(side.rows[1])
+    return region
 
 
-def _view(piece: Piece, shape: tuple[int, ...], indices: Sequence[Indices]) -> View | None:
+def _view(piece: Piece, shape: tuple[int, ...], block: tuple[int, ...]) -> View | None:
     """How the selected teacher block is turned into the student's region; None when dims correspond as they are."""
     by_place = [piece.teacher.dims[piece.student.dims.index(d)] for d in range(len(shape)) if d in piece.student.dims]
-    order = (*by_place, *(d for d in range(len(indices)) if d not in by_place))  # left out: dims of size 1
-    if order == tuple(range(len(shape))) and len(indices) == len(shape):
+    order = (*by_place, *(d for d in range(len(block)) if d not in by_place))  # left out: dims of size 1
+    if order == tuple(range(len(shape))) and len(block) == len(shape):
         return None
-    return View(tuple(map(len, indices)), order)
+    return View(block, order)
 
 
 def _kept(state: State, reason: str) -> Kept:

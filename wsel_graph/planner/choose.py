@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 
-from wsel_graph.axes import Atom
+from wsel_graph.axes import Atom, Axis
+from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import ROLES, CoupledGroup
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Choice
 from wsel_graph.planner.elements import Elements, Method, method_name
 from wsel_graph.planner.flat import Run, find_runs, flat_positions, flat_runs, pieces
 from wsel_graph.planner.joint import Joint, Joints, PairedDim, shorten
+from wsel_graph.planner.pinned import fate, larger_message, pinned_message
+from wsel_graph.planner.settings import Governor, Settings, subjects_of
+from wsel_graph.planner.tokens import token_rows
+from wsel_graph.selection.model import TokenMap
+from wsel_graph.selection.subject import Subject
 
-_ADVICE = {
-    "input": "Give the student the teacher's input channels or length",
-    "kernel": "Give the student the teacher's kernel size",
-    "position": "Give the student the teacher's resolution or sequence length",
-    "vocabulary": "Give the student the teacher's vocabulary",
-    "opaque": "Give the student the teacher's size here",
-}
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What one run takes.
+
+    Attributes:
+        name: For reports: the method, or `whole`, `kept`, `interpolated`, `tiled`, ...
+        taken: Teacher elements.
+        filled: Student elements that receive them; None for all.
+        method: The element method, where every dim could draw its own elements.
+    """
+
+    name: str
+    taken: Sequence[int]
+    filled: Sequence[int] | None = None
+    method: Method | None = None
 
 
 class Chooser:
@@ -29,12 +46,19 @@ class Chooser:
         choices: What was chosen, in order of first use.
     """
 
-    def __init__(self, joints: Joints, elements: Elements) -> None:
-        self._joints, self._elements = joints, elements
+    def __init__(
+        self,
+        joints: Joints,
+        elements: Elements,
+        graphs: tuple[ModelGraph, ModelGraph],
+        subjects: Mapping[str, Subject],
+    ) -> None:
+        self._joints, self._elements, self._graphs, self._subjects = joints, elements, graphs, subjects
+        self._governor = Governor(elements)
+        self._settings: dict[Run, Settings] = {}
         self._found = find_runs(joints)
-        self._flat = flat_runs(joints, self._found) if elements.unit == "flat" else set()
-        self._methods: dict[Run, Method] = {}
-        self._chosen: dict[Run, Sequence[int]] = {}
+        self._flat = flat_runs(joints, self._found, lambda run: self.settings(run).unit == "flat")
+        self._chosen: dict[Run, Chosen] = {}
         self._own: dict[Joint, str] = {}
         self._used_overrides: set[str] = set()
         self.choices: list[Choice] = []
@@ -50,43 +74,73 @@ class Chooser:
             return [(joint,)]
         return sorted((run for run in runs if run[0] is joint), key=lambda run: self._joints.places(run[-1]))
 
+    def settings(self, run: Run) -> Settings:
+        """What governs a run."""
+        if run not in self._settings:
+            pinned = self.pinned(run)
+            reason = None if pinned is None else pinned.pinned
+            self._settings[run] = self._governor.settings(self._seen(run), reason, self._key(run))
+        return self._settings[run]
+
+    def _seen(self, run: Run) -> Callable[[], Sequence[Subject]]:
+        ours = [group for joint in run for group in self._joints.groups(joint)[: len(joint.student)]]
+        theirs = [group for joint in run for group in self._joints.groups(joint)[len(joint.student) :]]
+        return cache(lambda: subjects_of(*self._graphs, (ours, theirs), self._subjects))
+
+    def _key(self, run: Run) -> str | None:
+        return self._elements.override_key(self._role(run), self._joints.places(run[-1]))
+
     # -- choosing
 
     def _choose(self, run: Run) -> None:
         small, large = _sizes(run)
-        role, places = self._role(run), self._joints.places(run[-1])
-        key = self._elements.override_key(role, places)
-        name = self._settled(run, places, key)
-        if name:
-            self._chosen[run] = range(large)
-        else:
-            method = self._elements.method if key is None else self._elements.overrides[key]
-            self._methods[run] = method
-            self._chosen[run] = self._elements.choose(method, large, small, min(places))
-            name = method_name(method) + (", flat" if len(run) > 1 else "")
-        if name == "whole":  # also where only one model has the axis
-            small = large = max(small, large)
-        self.choices.append(Choice(role, self._status(run), large, small, name, places))
-
-    def _settled(self, run: Run, places: Sequence[str], key: str | None) -> str:
-        """`whole` or `kept` where there is nothing to choose, nothing where an element method has to."""
-        small, large = _sizes(run)
-        if key is not None:
+        if (key := self._key(run)) is not None:
             self._used_overrides.add(key)
+        chosen = self._chosen[run] = self._decide(run)
+        if chosen.name == "whole":  # also where only one model has the axis
+            small = large = max(small, large)
+        self.choices.append(
+            Choice(self._role(run), self._status(run), large, small, chosen.name, self._joints.places(run[-1]))
+        )
+
+    def _decide(self, run: Run) -> Chosen:
+        small, large = _sizes(run)
+        settings, places = self.settings(run), self._joints.places(run[-1])
         if whole_at := next((joint.whole_at for joint in run if joint.whole_at), ""):
-            self._check_whole(run, whole_at, key)
-            return "whole"
-        if key is None and small == large:
-            return "whole"
-        pinned = self._pinned(run)
-        if key is None and pinned is not None and pinned.pinned == "label":
-            self._own[run[0]] = f"label axis of size {small}, the teacher's has {large}"
-            return "kept"
-        if key is None and pinned is not None:
-            raise PlanError(_pinned_message(pinned, places, small, large))
+            self._check_whole(run, whole_at, self._key(run))
+            return Chosen("whole", range(large))
+        if isinstance(settings.take, TokenMap):
+            return Chosen("tokens", *token_rows(settings.take, places, small, large))
+        if small == large and not settings.named:
+            return Chosen("whole", range(large))
+        if (pinned := self.pinned(run)) is not None and not settings.named:
+            return self._adapted(run, pinned, settings)
         if small > large:
-            raise PlanError(self._larger_message(run))
-        return ""
+            return self._grown(run, settings)
+        method = settings.take
+        elements = self._elements.choose(method, large, small, min(places), settings.seed)
+        return Chosen(method_name(method) + _flat_word(run), elements, None, method)
+
+    def _adapted(self, run: Run, pinned: CoupledGroup, settings: Settings) -> Chosen:
+        (small, large), places = _sizes(run), self._joints.places(run[-1])
+        names = dict.fromkeys(place.rpartition(":")[0] for place in places)
+        match fate(pinned, settings.resize, names, self._graphs[0]):
+            case "interpolate":
+                return Chosen("interpolated", range(large))
+            case "keep":
+                self._own[run[0]] = f"{pinned.pinned} axis of size {small}, the teacher's has {large}"
+                return Chosen("kept", range(large))
+        raise PlanError(pinned_message(pinned, places, small, large))
+
+    def _grown(self, run: Run, settings: Settings) -> Chosen:
+        small, large = _sizes(run)
+        if settings.grow == "tile":
+            return Chosen("tiled" + _flat_word(run), [element % large for element in range(small)])
+        if settings.grow == "keep":
+            return Chosen("grown" + _flat_word(run), range(large), range(large))
+        merged = any(len(other) > 1 for other in self._found.get(run[0], ()))
+        flat, roles = merged and settings.unit != "flat", [self._role((joint,)) for joint in run]
+        raise PlanError(larger_message(self._role(run), roles, self._joints.places(run[-1]), (small, large), flat))
 
     def _check_whole(self, run: Run, whole_at: str, key: str | None) -> None:
         small, large = _sizes(run)
@@ -99,12 +153,13 @@ class Chooser:
                 f"way, or pass keep=[{name!r}]."
             )
 
-    def _elements_at(self, run: Run, place: str) -> Sequence[int]:
+    def _taken_at(self, run: Run, place: str) -> Sequence[int]:
         """The elements that one dim takes: the group's, unless every dim draws its own."""
-        if self._elements.consistent or run not in self._methods:
-            return self._chosen[run]
+        chosen, settings = self._chosen[run], self.settings(run)
+        if settings.consistent or chosen.method is None:
+            return chosen.taken
         small, large = _sizes(run)
-        return self._elements.choose(self._methods[run], large, small, place)
+        return self._elements.choose(chosen.method, large, small, place, settings.seed)
 
     def _check_overrides(self) -> None:
         unused = [key for key in self._elements.overrides if key not in self._used_overrides]
@@ -123,12 +178,13 @@ class Chooser:
     def _groups(self, run: Run) -> list[CoupledGroup]:
         return [group for joint in run for group in self._joints.groups(joint)]
 
-    def _pinned(self, run: Run) -> CoupledGroup | None:
+    def pinned(self, run: Run) -> CoupledGroup | None:
+        """The first pinned coupled group of a run."""
         return next((group for group in self._groups(run) if group.pinned is not None), None)
 
     def _role(self, run: Run) -> str:
         """`heads`, or `(heads head_dim)`: the reason of a pinned group, else the strongest role of either model."""
-        if (pinned := self._pinned(run)) is not None:
+        if (pinned := self.pinned(run)) is not None:
             return pinned.role
         roles = [min((group.role for group in self._joints.groups(joint)), key=ROLES.index) for joint in run]
         return roles[0] if len(roles) == 1 else f"({' '.join(roles)})"
@@ -138,17 +194,16 @@ class Chooser:
         marked = [group for group in groups if group.pinned is not None] or [g for g in groups if not g.free]
         return (marked or groups)[0].status
 
-    def _larger_message(self, run: Run) -> str:
-        small, large = _sizes(run)
-        merged = any(len(other) > 1 for other in self._found.get(run[0], ()))
-        hint = ", or select merged axes as one with unit='flat'" if merged and self._elements.unit != "flat" else ""
-        return (
-            f"the student is larger than the teacher on the coupled axis {self._role(run)}: {small} > {large} "
-            f"(student {shorten(self._joints.places(run[-1]))}). Weight selection takes a subset: give the student at "
-            f"most the teacher's size, or exchange student and teacher{hint}."
-        )
-
     # -- what the builder asks
+
+    def notes(self) -> tuple[str, ...]:
+        """A line for every rule that governed nothing."""
+        return self._governor.notes()
+
+    def chosen(self, axis: Axis) -> tuple[Joint, Chosen] | None:
+        """The joint group of an atom of either model and what it takes on its own; None in flat runs."""
+        joint = self._joints.of(axis)
+        return None if joint is None or (joint,) not in self._chosen else (joint, self._chosen[joint,])
 
     def reason_to_keep(self, dims: Iterable[PairedDim]) -> str | None:
         """Why a tensor with these dims keeps the student's own values; None when it does not."""
@@ -156,19 +211,44 @@ class Chooser:
         joints = (joint for axis in axes if (joint := self._joints.of(axis)) is not None)
         return next((self._own[joint] for joint in joints if joint in self._own), None)
 
-    def positions(self, paired: PairedDim) -> Sequence[int]:
+    def runs(self, axis: Axis) -> list[tuple[tuple[Atom, ...], Run]]:
+        """The atoms of one model's axis, those of a flat run together, each with the run that chooses for it."""
+        flat = {tuple(j for j in run if len(j.student)): run for run in self._flat} | {run: run for run in self._flat}
+        found: list[tuple[tuple[Atom, ...], Run]] = []
+        for piece in pieces(axis):
+            joints = [(atom, joint) for atom in piece if (joint := self._joints.of(atom)) is not None]
+            run = flat.get(tuple(joint for _, joint in joints))
+            if run is not None:
+                found.append((piece, run))
+            else:
+                found.extend(((atom,), (joint,)) for atom, joint in joints)
+        return found
+
+    def reduction(self, run: Run) -> float:
+        """By how much a choice of elements makes an axis smaller: teacher elements per student element, else 1."""
+        small, large = _sizes(run)
+        return large / small if run in self._chosen and self._chosen[run].method is not None else 1.0
+
+    def taken(self, paired: PairedDim) -> Sequence[int]:
         """The teacher positions that one student dim takes."""
-        picks: dict[Atom, Sequence[int]] = {}
-        flat: dict[tuple[Atom, ...], Sequence[int]] = {}
-        for piece in pieces(paired.teacher):
-            joints = [self._joints.of(atom) for atom in piece]
-            if tuple(joints) in self._flat:
-                flat[piece] = self._elements_at(tuple(joint for joint in joints if joint), paired.place)
-                continue
-            for atom, joint in zip(piece, joints, strict=True):
-                if joint is not None:
-                    picks[atom] = self._elements_at((joint,), paired.place)
-        return flat_positions(paired.teacher, picks, flat)
+        return _positions(
+            paired.teacher, {atoms: self._taken_at(run, paired.place) for atoms, run in self.runs(paired.teacher)}
+        )
+
+    def filled(self, paired: PairedDim) -> Sequence[int]:
+        """The student positions that receive them."""
+        runs = [(atoms, self._chosen.get(run)) for atoms, run in self.runs(paired.student)]
+        filled = {atoms: chosen.filled for atoms, chosen in runs if chosen is not None and chosen.filled is not None}
+        return _positions(paired.student, filled)
+
+
+def _positions(axis: Axis, picks: Mapping[tuple[Atom, ...], Sequence[int]]) -> Sequence[int]:
+    single = {atoms[0]: elements for atoms, elements in picks.items() if len(atoms) == 1}
+    return flat_positions(axis, single, {atoms: elements for atoms, elements in picks.items() if len(atoms) > 1})
+
+
+def _flat_word(run: Run) -> str:
+    return ", flat" if len(run) > 1 else ""
 
 
 def _sizes(run: Run) -> tuple[int, int]:
@@ -178,13 +258,3 @@ def _sizes(run: Run) -> tuple[int, int]:
         small *= joint.student_size
         large *= joint.teacher_size
     return small, large
-
-
-def _pinned_message(pinned: CoupledGroup, places: Sequence[str], small: int, large: int) -> str:
-    names = ", ".join(repr(name) for name in dict.fromkeys(place.rpartition(":")[0] for place in places))
-    return (
-        f"{shorten(places)}: size {small} in the student, {large} in the teacher, and the axis is pinned "
-        f"({pinned.pinned}, at graph node {pinned.marked_at}), so it cannot be selected from. "
-        f"{_ADVICE.get(str(pinned.pinned), _ADVICE['opaque'])}, or keep the student's own values with keep=[{names}], "
-        f"or name the teacher's elements with overrides={{{places[0]!r}: [...]}}."
-    )

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from wsel_graph.axes import evenly_spaced
 from wsel_graph.errors import PlanError
+from wsel_graph.selection.model import ElementRule
 
 ElementFunction: TypeAlias = Callable[[int, int], Sequence[int]]
 """`(teacher_size, student_size) -> zero-based elements`."""
@@ -53,28 +54,32 @@ NAMES = (*METHODS, "random")
 
 @dataclass(frozen=True, slots=True)
 class Elements:
-    """How elements are chosen.
+    """How elements are chosen. What is None is left to the rules, and where no rule says it to the default.
 
     Attributes:
-        method: For every group: `uniform`, `consecutive`, `random`, or a function of the two sizes.
-        unit: `whole` selects heads and head channels (any product of axes) factor by factor; `flat` treats a
-            product such as `(heads head_dim)` as one run of channels, like the paper.
-        seed: Seed of `random`.
+        method: For every group: `uniform` (the default), `consecutive`, `random`, or a function of the two sizes.
+        unit: `whole` (the default) selects heads and head channels (any product of axes) factor by factor; `flat`
+            treats a product such as `(heads head_dim)` as one run of channels, like the paper.
+        seed: Seed of `random`, 0 by default.
         consistent: False draws a fresh list per tensor and dim: the paper's ablation, it breaks the network.
         overrides: A method, list or function for a role (`"heads"`) or one place (`"blocks.0.norm1.weight:0"`).
             It holds for pinned groups too: who names elements of a pinned axis has decided.
+        rules: The element rules of a rule file, in order of priority.
+        source: The rule file that the user named; its rules that govern nothing are reported.
     """
 
-    method: str | ElementFunction = "uniform"
-    unit: str = "whole"
-    seed: int = 0
-    consistent: bool = True
+    method: str | ElementFunction | None = None
+    unit: str | None = None
+    seed: int | None = None
+    consistent: bool | None = None
     overrides: Mapping[str, Method] = field(default_factory=dict)
+    rules: tuple[ElementRule, ...] = ()
+    source: str = ""
 
     def __post_init__(self) -> None:
-        if self.unit not in ("whole", "flat"):
+        if self.unit not in ("whole", "flat", None):
             raise PlanError(f"unit must be 'whole' or 'flat', got {self.unit!r}")
-        if not (isinstance(self.method, str) or callable(self.method)):
+        if not (self.method is None or isinstance(self.method, str) or callable(self.method)):
             raise PlanError(
                 f"method must be {', '.join(NAMES)} or a function, got {self.method!r}; lists go in overrides"
             )
@@ -86,25 +91,30 @@ class Elements:
         """The key of `overrides` that governs a group: one of its places, else its role."""
         return next((key for key in (*places, role) if key in self.overrides), None)
 
-    def choose(self, method: Method, teacher_size: int, student_size: int, place: str) -> Sequence[int]:
+    def choose(
+        self, method: Method, teacher_size: int, student_size: int, place: str, seed: int | None = None
+    ) -> Sequence[int]:
         """Zero-based elements for one group.
 
         Args:
-            place: A stable name of the group, which seeds `random`.
+            place: A stable name of the group, which seeds `random` too.
+            seed: Seed of `random` for this group; None for the one of all groups.
         Raises:
             PlanError: If a list or function gives repeated, out-of-range or too few elements.
         """
         if isinstance(method, str) and method in METHODS:
             return METHODS[method](teacher_size, student_size)
         if isinstance(method, str):
-            return sorted(self._generator(place).sample(range(teacher_size), student_size))
+            generator = _generator(self.seed or 0 if seed is None else seed, place)
+            return sorted(generator.sample(range(teacher_size), student_size))
         return checked(
             method(teacher_size, student_size) if callable(method) else method, teacher_size, student_size, place
         )
 
-    def _generator(self, place: str) -> _random.Random:
-        digest = hashlib.sha256(f"{self.seed}:{place}".encode()).digest()
-        return _random.Random(int.from_bytes(digest[:8], "big"))
+
+def _generator(seed: int, place: str) -> _random.Random:
+    digest = hashlib.sha256(f"{seed}:{place}".encode()).digest()
+    return _random.Random(int.from_bytes(digest[:8], "big"))
 
 
 def method_name(method: Method) -> str:

@@ -7,7 +7,7 @@ then mix its elements in the same proportion. Other products are selected factor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product, children, positions, product
@@ -56,10 +56,11 @@ def find_runs(joints: Joints) -> dict[Joint, set[Run]]:
     return found
 
 
-def flat_runs(joints: Joints, found: Mapping[Joint, set[Run]]) -> set[Run]:
-    """The runs that can be selected as one axis without taking channels apart."""
+def flat_runs(joints: Joints, found: Mapping[Joint, set[Run]], wanted: Callable[[Run], bool]) -> set[Run]:
+    """The runs that are wanted flat and can be selected as one axis without taking channels apart."""
     runs = {run for runs in found.values() for run in runs if len(run) > 1 and len(set(run)) == len(run)}
     flat = {run for run in runs if all(found[joint] == {run} for joint in run[1:]) and _movable(joints, run)}
+    flat = {run for run in flat if wanted(run)}
     while odd := {run for run in flat if not found[run[0]] <= flat}:
         flat -= odd
     return flat

@@ -15,6 +15,7 @@ from wsel_graph.coupling.groups import CoupledGroup
 from wsel_graph.errors import PlanError
 from wsel_graph.matching.pieces import Piece, Side
 from wsel_graph.planner.align import Leaf, Misaligned, align
+from wsel_graph.planner.rows import rows
 
 
 @dataclass(slots=True, eq=False)
@@ -110,9 +111,7 @@ class Joints:
     def _add(self, piece: Piece, number: int) -> None:
         ours, theirs = self._axes(piece, number)
         try:
-            leaves = (
-                (Leaf(ours, theirs),) if self._same_places(ours, theirs) else tuple(align(ours, theirs, self._belong))
-            )
+            leaves = self._aligned(ours, theirs)
         except Misaligned as fault:
             raise PlanError(self.misaligned_message(piece, number, fault)) from None
         paired = PairedDim(piece, number, ours, theirs, leaves)
@@ -122,6 +121,20 @@ class Joints:
             else:
                 self._relate(leaf, paired.place)
         self.dims.setdefault(piece, []).append(paired)
+
+    def _aligned(self, ours: Axis, theirs: Axis) -> tuple[Leaf, ...]:
+        if self._same_places(ours, theirs):
+            return (Leaf(ours, theirs),)
+        return tuple(align(*self._without_prefix(ours, theirs), self._belong))
+
+    def _without_prefix(self, ours: Axis, theirs: Axis) -> tuple[Axis, Axis]:
+        """Two position axes without the single rows around them, where they differ in those (class tokens)."""
+        small, large = rows(ours), rows(theirs)
+        inner = [atom for axis in (ours, theirs) for atom in atoms(axis)]
+        differ = (small.lead, small.trail) != (large.lead, large.trail)
+        if differ and inner and all(self._groups[atom].pinned == "position" for atom in inner):
+            return small.core, large.core
+        return ours, theirs
 
     def _same_places(self, student: Axis, teacher: Axis) -> bool:
         """Whether both are all pinned and of one size, yet seen in another way: as a grid, or as one run."""
