@@ -32,17 +32,105 @@ def test_check_refuses_what_is_wrong(refused: Callable[..., str], tmp_path: Path
     assert "there is no rule file" in refused("rules", "check", tmp_path / "none.yaml")
 
 
+RULES = """
+version: 1
+unmatched: error
+layers:
+  - stage: "decoder.*"
+    take: last
+  - take: last
+components:
+  - keep: {student: "stem.*"}
+  - keep: "head.nothing"
+  - ignore: {teacher: "blocks.0.norm1.*"}
+  - require: {operator: linear}
+elements:
+  - where: {role: heads}
+    take: consecutive
+  - take: uniform
+"""
+
+MODELS = """
+from torch import nn
+
+from tests.nets import Transformer
+
+
+def make(dim=16, heads=2, depth=2, extra=False):
+    model = Transformer(dim, heads, 8, depth=depth)
+    return nn.Sequential(model, nn.LayerNorm(3)) if extra else model
+"""
+
+
+def transformers(folder: Path) -> tuple[str, ...]:
+    """The arguments for a teacher of four blocks and a student of two."""
+    (folder / "nets.py").write_text(MODELS)
+    name = f"{folder / 'nets.py'}:make"
+    sizes = "--teacher-arg", "dim=32", "--teacher-arg", "heads=4", "--teacher-arg", "depth=4"
+    return "--teacher", name, "--student", name, "--input", "2x5x7", *sizes
+
+
+def test_check_shows_what_every_rule_governs(run: Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(RULES)
+    found = run("rules", "check", tmp_path / "mine.yaml", *transformers(tmp_path), "--json").json
+    assert (found["ok"], found["refused"], found["unexplained"]) == (True, None, {})
+    governs = {rule["says"]: rule["names"] for rule in found["governs"]}
+    linears = [name for name in governs["require {operator: linear}"] if name.endswith("weight")]
+    assert governs == {
+        "stage decoder.*: take last": [],
+        "stage *: take last": ["blocks"],
+        "keep {student: stem.*}": ["stem.weight", "stem.bias"],
+        "keep {student: head.nothing}": [],
+        "ignore {teacher: blocks.0.norm1.*}": ["blocks.0.norm1.weight"],
+        "require {operator: linear}": governs["require {operator: linear}"],
+        "where {role: heads}: take consecutive": ["blocks.0.attn.q.weight:0", "blocks.1.attn.q.weight:0"],
+        "every group: take uniform": governs["every group: take uniform"],
+    }
+    assert len(linears) == 2 * 6 + 1  # the stem is governed by the rule above
+    assert found["governs"][-2]["kinds"] == {"heads": 2}
+    assert found["governs"][-1]["kinds"] == {"embed": 1, "hidden": 2, "head_dim": 4}  # no pinned ones: nothing to take
+
+
+def test_check_in_words(run: Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(RULES)
+    done = run("rules", "check", tmp_path / "mine.yaml", *transformers(tmp_path))
+    assert done.code == 0
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    assert any(line.startswith("mine.yaml:14:5 where {role: heads}: take 2 groups (2 heads) bl") for line in lines)
+    assert "mine.yaml:10:5 keep {student: head.nothing} nothing" in lines
+    assert "These rules govern nothing in these models: mine.yaml:5:5, mine.yaml:10:5" in done.out
+    assert "Would initialise" in done.out
+
+
+def test_check_without_a_plan_still_shows_what_rules_govern(run: Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(RULES.replace('"stem.*"}', '"0.head.*"}').replace("linear}", "norm}"))
+    arguments = (*transformers(tmp_path), "--student-arg", "extra=true")
+    done = run("rules", "check", tmp_path / "mine.yaml", *arguments, "--json")
+    assert done.code == 1
+    assert done.json["refused"] in done.err
+    assert "the rule requires 1.weight to be initialised, and it is not: the teacher has no block" in done.err
+    assert done.json["governs"][2]["names"] == ["0.head.weight", "0.head.bias"]
+    (tmp_path / "mine.yaml").write_text("version: 1\nlayers:\n  - take: last\n")
+    done = run("rules", "check", tmp_path / "mine.yaml", *arguments, "--json")
+    assert done.code == 1
+    assert set(done.json["unexplained"]) == {"1.weight", "1.bias"}
+    assert done.json["governs"][0]["names"] == ["0.blocks"]
+
+
 def test_check_with_models_makes_the_plan(models: str, run: Callable[..., Run]) -> None:
     done = run("rules", "check", "default", *sides(models))
     assert "default is valid for these models" in done.out
-    assert "Initialised 58 of 58 student parameters" in done.out
-    assert run("rules", "check", "default", *sides(models), "--json").json == {
+    assert "Would initialise 58 of 58 student parameters" in done.out
+    found = run("rules", "check", "default", *sides(models), "--json").json
+    assert {key: found[key] for key in ("rules", "ok", "coverage", "kept")} == {
         "rules": "default", "ok": True, "coverage": 1.0, "kept": 0,
     }  # fmt: skip
 
 
-def test_check_with_models_that_do_not_fit(models: str, refused: Callable[..., str]) -> None:
-    assert "32" in refused("rules", "check", "default", *sides(models), "--student-arg", "width=32")
+def test_check_with_models_that_do_not_fit(models: str, run: Callable[..., Run]) -> None:
+    done = run("rules", "check", "default", *sides(models), "--student-arg", "width=32")
+    assert (done.code, done.out.count("every group: take")) == (1, 1)
+    assert "refused: the student is larger than the teacher on the coupled axis hidden: 32 > 16" in done.err
 
 
 def test_one_model_is_not_enough(models: str, capsys: pytest.CaptureFixture[str]) -> None:

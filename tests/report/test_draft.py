@@ -58,7 +58,7 @@ FITTING = {
     "convolutions": lambda: (ConvNet(4), ConvNet(8), IMAGE),
     "tied": lambda: (Language(8, tied=True), Language(16, tied=True), IDS),
     "separate from fused": lambda: (bert(PlainBert, 8, 2), bert(TorchBert, 16, 4), IDS),
-    "patches as linears": lambda: (vit(8, 1, unfold=True), vit(16, 2), IMAGE),
+    "patches as linears": lambda: (vit(8, 1, unfold=True), vit(16, 2, unfold=True), IMAGE),
 }
 
 REFUSED = {

@@ -113,7 +113,7 @@ def _settled(
         return decisions.keeping({name: _brief(refused) for name in decisions.pairs if f"pairs {name} " in refused})
     if matching.unexplained:
         return _explained(decisions, matching)
-    misfits, joints = _misfits(student, teacher, dict(matching.pieces))
+    misfits, joints = aligned(student, teacher, dict(matching.pieces))
     if misfits or joints is None:
         return decisions.keeping(misfits)
     return _fitting(decisions, joints, refused)
@@ -138,11 +138,17 @@ def _explained(decisions: Decisions, matching: Matching) -> Decisions:
 # -- axes that do not correspond
 
 
-def _misfits(
-    student: ModelGraph, teacher: ModelGraph, pieces: dict[str, tuple[Piece, ...]]
+def aligned(
+    student: ModelGraph, teacher: ModelGraph, found: Mapping[str, tuple[Piece, ...]]
 ) -> tuple[dict[str, str], Joints | None]:
-    """Tensors whose axes cannot be aligned, and the joint groups of the others; None where none can be made."""
-    misfits: dict[str, str] = {}
+    """Tensors whose axes cannot be aligned, with the reason, and the joint groups of the others.
+
+    Args:
+        found: The pieces of every student tensor.
+    Returns:
+        The joint groups are None where none can be made.
+    """
+    pieces, misfits = dict(found), dict[str, str]()
     while True:
         joints = Joints(student, teacher)
         try:
