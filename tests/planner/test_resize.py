@@ -219,6 +219,18 @@ def test_a_line_with_another_start_keeps_what_has_no_counterpart() -> None:
     assert any("place.weight:0: 2 single rows in the student, 0 in the teacher" in note for note in plan.notes)
 
 
+def test_a_table_of_one_row_has_no_neighbours_to_average() -> None:
+    """Token types: the integers that look them up are no line, also where the student has a single type."""
+
+    class Types(Line):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.stem(x) + self.place(torch.zeros(x.shape[1], dtype=torch.int64)))
+
+    for ours in (1, 2):
+        with pytest.raises(PlanError, match=rf"place\.weight:0: size {ours} .* 3 in the .* cannot be resampled"):
+            ws.plan(Types(ours), Types(3), (1, 5, 4))
+
+
 # -- kernels and input channels
 
 

@@ -93,7 +93,7 @@ def _index_faults(copy: Copy) -> Iterator[str]:
         for dim, (size, small) in enumerate(zip(sizes, copy.target_shape, strict=False)):
             if size != small:
                 yield f"{copy.student} dim {dim}: {size} elements for a size of {small}"
-    elif copy.view.shape != sizes or math.prod(sizes) != math.prod(copy.target_shape):
+    elif not math.prod(copy.view.shape) == math.prod(sizes) == math.prod(copy.target_shape):
         yield f"{copy.student}: a block of {list(sizes)} elements does not fill {list(copy.target_shape)}"
     yield from _outside(f"{copy.student} dim", copy.indices, copy.teacher_shape, "the teacher's")
     if copy.region is not None:
@@ -177,7 +177,7 @@ def _gather(copy: Copy, targets: Tensors, sources: Tensors) -> torch.Tensor:
     if copy.scale != 1:
         block = block * copy.scale
     if copy.view is not None:
-        block = block.permute(copy.view.order).reshape(copy.target_shape)
+        block = block.reshape(copy.view.shape).permute(copy.view.order).reshape(copy.target_shape)
     return block.to(device=target.device, dtype=target.dtype)
 
 

@@ -96,9 +96,25 @@ class ModelGraph:
         return self._roles.get(name, frozenset())
 
     def pins_of(self, name: str, dim: int) -> frozenset[str]:
-        """The reasons for which the atoms of one dim are pinned; empty when some atom is not."""
-        marks = [self._walk.solver.pinned.get(atom) for atom in atoms(self.tensor(name).axes[dim])]
+        """As `pins_on`, for one dim of a tensor."""
+        return self.pins_on(self.tensor(name).axes[dim])
+
+    def pins_on(self, axis: Axis) -> frozenset[str]:
+        """The reasons for which the atoms of an axis are pinned; empty when some atom is not."""
+        marks = [self._walk.solver.pinned.get(atom) for atom in atoms(axis)]
         return frozenset(mark.reason for mark in marks if mark) if all(marks) else frozenset()
+
+    def input_dim(self, axis: Axis) -> int | None:
+        """The dim of a model input (zero-based) of which a pinned axis is a part; None when there is not just one."""
+        own = set(atoms(axis))
+        found = {
+            dim
+            for node in self.captured.graph.nodes
+            if node.op == "placeholder"
+            for dim, known in enumerate(self._axes_at(node.name))
+            if own and own <= set(atoms(self._walk.solver.resolve(known)))
+        }
+        return found.pop() if len(found) == 1 else None
 
     def stream(self, node: str) -> frozenset[Atom]:
         """The atoms that may be selected from in the (first) result of a graph node."""

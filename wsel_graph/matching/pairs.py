@@ -29,6 +29,7 @@ class Matching:
         layers: Which teacher block fills which student block.
         notes: What was decided by names, and rules that match nothing.
         subjects: Every student tensor's component as selection rules see it, by the tensor's first name.
+        required: Tensors that must be filled, each with the place of the rule that says so.
     """
 
     pieces: tuple[tuple[str, tuple[Piece, ...]], ...]
@@ -38,6 +39,7 @@ class Matching:
     layers: tuple[LayerMap, ...]
     notes: tuple[str, ...]
     subjects: Mapping[str, Subject]
+    required: Mapping[str, str]
 
 
 NO_WISHES = Wishes()
@@ -63,7 +65,7 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
     if wishes.unmatched == "keep":
         kept |= {name: f"unmatched: {reason}" for name, reason in reasons.items()}
         reasons = {}
-    _check_required(rules, kept, reasons)
+    required = {name: str(rule.at) for name, rule in rules.items() if rule.action == "require"}
     subjects = Subjects(governing.student, "student")
     return Matching(
         tuple(filled),
@@ -73,6 +75,7 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
         tuple(nodes.layers),
         (*notes, *governing.notes()),
         {name: subjects.of_tensor(name) for name in student.own_names},
+        required,
     )
 
 
@@ -94,12 +97,6 @@ def _force(governing: Governing, rules: Mapping[str, ComponentRule], finder: Pie
         if isinstance(pieces, str):
             raise MatchError(f"{rule.at}: the rule pairs {name} with {other}, but {pieces}.")
         found.pieces[name] = pieces
-
-
-def _check_required(rules: Mapping[str, ComponentRule], kept: Mapping[str, str], missing: Mapping[str, str]) -> None:
-    for name, rule in rules.items():
-        if rule.action == "require" and (reason := kept.get(name) or missing.get(name)) is not None:
-            raise MatchError(f"{rule.at}: the rule requires {name} to be initialised, and it is not: {reason}")
 
 
 def _by_name(student: Structure, teacher: Structure, found: Found) -> tuple[str, ...]:

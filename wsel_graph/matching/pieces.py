@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from wsel_graph.axes import children
+from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.matching.blocks import NodePairs
 from wsel_graph.matching.components import Node, Slot
 from wsel_graph.matching.structure import Structure
@@ -18,11 +21,32 @@ class Side:
         tensor: Its first name.
         dims: Its own dims, in the order in which they correspond to the other side's.
         rows: An own dim and the zero-based elements of it that belong to the part; None for the whole tensor.
+        split: An own dim and the sizes into which it is taken apart, row-major; `dims` then count these instead.
     """
 
     tensor: str
     dims: tuple[int, ...]
     rows: tuple[int, tuple[int, ...]] | None = None
+    split: tuple[int, tuple[int, ...]] | None = None
+
+    def own_dim(self, dim: int) -> tuple[int, int | None]:
+        """The tensor's own dim behind an entry of `dims`, and which factor of it.
+
+        >>> side = Side("fc.weight", (0, 3, 1, 2), split=(1, (8, 8, 3)))
+        >>> [side.own_dim(dim) for dim in side.dims]
+        [(0, None), (1, 2), (1, 0), (1, 1)]
+        """
+        if self.split is None or dim < self.split[0]:
+            return dim, None
+        first, sizes = self.split
+        return (first, dim - first) if dim < first + len(sizes) else (dim - len(sizes) + 1, None)
+
+    def unfolded(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The tensor's shape with the dim taken apart."""
+        if self.split is None:
+            return shape
+        dim, sizes = self.split
+        return (*shape[:dim], *sizes, *shape[dim + 1 :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +156,9 @@ class PieceFinder:
         if len(small.dims) != len(large.dims):
             small, large = _without_units(small, shapes[0]), _without_units(large, shapes[1])
         if len(small.dims) != len(large.dims):
+            small = unfolded_patches(self._student.graph, small, len(large.dims)) or small
+            large = unfolded_patches(self._teacher.graph, large, len(small.dims)) or large
+        if len(small.dims) != len(large.dims):
             return (
                 f"it has {len(small.dims)} axes {list(shapes[0])}, the teacher's {theirs.tensor} has "
                 f"{len(large.dims)} {list(shapes[1])}"
@@ -170,6 +197,27 @@ def _side(slot: Slot, shape: tuple[int, ...]) -> Side:
 
 def _without_units(side: Side, shape: tuple[int, ...]) -> Side:
     return Side(side.tensor, tuple(dim for dim in side.dims if shape[dim] != 1), side.rows)
+
+
+def unfolded_patches(graph: ModelGraph, side: Side, rank: int) -> Side | None:
+    """A linear on unfolded patches as a convolution has it: (out, channel, height, width), as far as these exist.
+
+    Which factor of the input axis is which follows from the dims of the model's input that they come from; the
+    kernel dims of `unfold` (im2col) come in the order of the spatial dims.
+    """
+    if len(side.dims) != 2 or side.rows is not None or rank < 3:
+        return None
+    out, into = side.dims
+    factors = children(graph.tensors[side.tensor].axes[into])
+    kernels = itertools.count(2)
+    origins = [next(kernels) if graph.pins_on(factor) == {"kernel"} else graph.input_dim(factor) for factor in factors]
+    known = [origin for origin in origins if origin is not None]
+    if len(factors) != rank - 1 or len(set(known)) < len(factors):
+        return None
+    order = sorted(range(len(factors)), key=lambda place: known[place])
+    shift = len(factors) - 1 if into < out else 0
+    dims = (out + shift, *(into + place for place in order))
+    return Side(side.tensor, dims, split=(into, tuple(factor.size for factor in factors)))
 
 
 def _place(node: Node) -> str:

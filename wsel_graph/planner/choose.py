@@ -9,15 +9,17 @@ from functools import cache
 
 from wsel_graph.axes import Atom, Axis
 from wsel_graph.coupling.graph import ModelGraph
-from wsel_graph.coupling.groups import ROLES, CoupledGroup
+from wsel_graph.coupling.groups import CoupledGroup
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Choice
 from wsel_graph.planner.elements import Elements, Method, method_name
 from wsel_graph.planner.flat import Run, find_runs, flat_positions, flat_runs, pieces
 from wsel_graph.planner.joint import Joint, Joints, PairedDim, shorten
 from wsel_graph.planner.pinned import fate, larger_message, pinned_message
+from wsel_graph.planner.runs import groups, pinned, role, sizes, status
 from wsel_graph.planner.settings import Governor, Settings, subjects_of
 from wsel_graph.planner.tokens import token_rows
+from wsel_graph.planner.unfit import Unfit, all_of, tensors_at
 from wsel_graph.selection.model import TokenMap
 from wsel_graph.selection.subject import Subject
 
@@ -62,9 +64,14 @@ class Chooser:
         self._own: dict[Joint, str] = {}
         self._used_overrides: set[str] = set()
         self.choices: list[Choice] = []
-        for joint in joints.all:
-            for run in self._runs_of(joint):
+        faults: list[Unfit] = []
+        for run in (run for joint in joints.all for run in self._runs_of(joint)):
+            try:
                 self._choose(run)
+            except Unfit as fault:
+                faults.append(fault)
+        if faults:
+            raise all_of(faults)
         self._check_overrides()
 
     def _runs_of(self, joint: Joint) -> list[Run]:
@@ -77,15 +84,21 @@ class Chooser:
     def settings(self, run: Run) -> Settings:
         """What governs a run."""
         if run not in self._settings:
-            pinned = self.pinned(run)
-            reason = None if pinned is None else pinned.pinned
+            fixed = self.pinned(run)
+            reason = None if fixed is None else fixed.pinned
             self._settings[run] = self._governor.settings(self._seen(run), reason, self._key(run))
         return self._settings[run]
 
     def _seen(self, run: Run) -> Callable[[], Sequence[Subject]]:
-        ours = [group for joint in run for group in self._joints.groups(joint)[: len(joint.student)]]
-        theirs = [group for joint in run for group in self._joints.groups(joint)[len(joint.student) :]]
-        return cache(lambda: subjects_of(*self._graphs, (ours, theirs), self._subjects))
+        sides = groups(self._joints, run)
+        return cache(lambda: subjects_of(*self._graphs, sides, self._subjects))
+
+    def pinned(self, run: Run) -> CoupledGroup | None:
+        """The first pinned coupled group of a run."""
+        return pinned(self._joints, run)
+
+    def _role(self, run: Run) -> str:
+        return role(self._joints, run)
 
     def _key(self, run: Run) -> str | None:
         return self._elements.override_key(self._role(run), self._joints.places(run[-1]))
@@ -93,18 +106,18 @@ class Chooser:
     # -- choosing
 
     def _choose(self, run: Run) -> None:
-        small, large = _sizes(run)
+        small, large = sizes(run)
         if (key := self._key(run)) is not None:
             self._used_overrides.add(key)
         chosen = self._chosen[run] = self._decide(run)
         if chosen.name == "whole":  # also where only one model has the axis
             small = large = max(small, large)
         self.choices.append(
-            Choice(self._role(run), self._status(run), large, small, chosen.name, self._joints.places(run[-1]))
+            Choice(self._role(run), status(self._joints, run), large, small, chosen.name, self._joints.places(run[-1]))
         )
 
     def _decide(self, run: Run) -> Chosen:
-        small, large = _sizes(run)
+        small, large = sizes(run)
         settings, places = self.settings(run), self._joints.places(run[-1])
         if whole_at := next((joint.whole_at for joint in run if joint.whole_at), ""):
             self._check_whole(run, whole_at, self._key(run))
@@ -113,52 +126,56 @@ class Chooser:
             return Chosen("tokens", *token_rows(settings.take, places, small, large))
         if small == large and not settings.named:
             return Chosen("whole", range(large))
-        if (pinned := self.pinned(run)) is not None and not settings.named:
-            return self._adapted(run, pinned, settings)
+        if (fixed := self.pinned(run)) is not None and not settings.named:
+            return self._adapted(run, fixed, settings)
         if small > large:
             return self._grown(run, settings)
         method = settings.take
         elements = self._elements.choose(method, large, small, min(places), settings.seed)
         return Chosen(method_name(method) + _flat_word(run), elements, None, method)
 
-    def _adapted(self, run: Run, pinned: CoupledGroup, settings: Settings) -> Chosen:
-        (small, large), places = _sizes(run), self._joints.places(run[-1])
+    def _adapted(self, run: Run, fixed: CoupledGroup, settings: Settings) -> Chosen:
+        (small, large), places = sizes(run), self._joints.places(run[-1])
         names = dict.fromkeys(place.rpartition(":")[0] for place in places)
-        match fate(pinned, settings.resize, names, self._graphs[0]):
+        match fate(fixed, settings.resize, names, self._graphs[0]):
             case "interpolate":
                 return Chosen("interpolated", range(large))
             case "keep":
-                self._own[run[0]] = f"{pinned.pinned} axis of size {small}, the teacher's has {large}"
+                self._own[run[0]] = f"{fixed.pinned} axis of size {small}, the teacher's has {large}"
                 return Chosen("kept", range(large))
-        raise PlanError(pinned_message(pinned, places, small, large))
+        why = f"{fixed.pinned} axis of size {small}, the teacher's has {large}"
+        raise Unfit(pinned_message(fixed, places, small, large), names, why)
 
     def _grown(self, run: Run, settings: Settings) -> Chosen:
-        small, large = _sizes(run)
+        small, large = sizes(run)
         if settings.grow == "tile":
             return Chosen("tiled" + _flat_word(run), [element % large for element in range(small)])
         if settings.grow == "keep":
             return Chosen("grown" + _flat_word(run), range(large), range(large))
         merged = any(len(other) > 1 for other in self._found.get(run[0], ()))
         flat, roles = merged and settings.unit != "flat", [self._role((joint,)) for joint in run]
-        raise PlanError(larger_message(self._role(run), roles, self._joints.places(run[-1]), (small, large), flat))
+        places = self._joints.places(run[-1])
+        message = larger_message(self._role(run), roles, places, (small, large), flat)
+        raise Unfit(message, tensors_at(places), f"larger than the teacher on {self._role(run)}: {small} > {large}")
 
     def _check_whole(self, run: Run, whole_at: str, key: str | None) -> None:
-        small, large = _sizes(run)
+        small, large = sizes(run)
         both = all(joint.student and joint.teacher for joint in run)
         if key is not None or (both and small != large):
             name = whole_at.rpartition(":")[0]
-            raise PlanError(
+            message = (
                 f"{shorten(self._joints.places(run[-1]))}: size {small} in the student, {large} in the teacher, and "
                 f"all elements are needed at {whole_at}, which the two models build differently. Build it the same "
                 f"way, or pass keep=[{name!r}]."
             )
+            raise Unfit(message, [name], "built differently in the teacher")
 
     def _taken_at(self, run: Run, place: str) -> Sequence[int]:
         """The elements that one dim takes: the group's, unless every dim draws its own."""
         chosen, settings = self._chosen[run], self.settings(run)
         if settings.consistent or chosen.method is None:
             return chosen.taken
-        small, large = _sizes(run)
+        small, large = sizes(run)
         return self._elements.choose(chosen.method, large, small, place, settings.seed)
 
     def _check_overrides(self) -> None:
@@ -172,27 +189,6 @@ class Chooser:
             f"Keys are roles (here {', '.join(roles)}) or places (tensor name:dim)"
             + (f"; did you mean {near[0]!r}?" if near else "")
         )
-
-    # -- facts about a run
-
-    def _groups(self, run: Run) -> list[CoupledGroup]:
-        return [group for joint in run for group in self._joints.groups(joint)]
-
-    def pinned(self, run: Run) -> CoupledGroup | None:
-        """The first pinned coupled group of a run."""
-        return next((group for group in self._groups(run) if group.pinned is not None), None)
-
-    def _role(self, run: Run) -> str:
-        """`heads`, or `(heads head_dim)`: the reason of a pinned group, else the strongest role of either model."""
-        if (pinned := self.pinned(run)) is not None:
-            return pinned.role
-        roles = [min((group.role for group in self._joints.groups(joint)), key=ROLES.index) for joint in run]
-        return roles[0] if len(roles) == 1 else f"({' '.join(roles)})"
-
-    def _status(self, run: Run) -> str:
-        groups = self._groups(run)
-        marked = [group for group in groups if group.pinned is not None] or [g for g in groups if not g.free]
-        return (marked or groups)[0].status
 
     # -- what the builder asks
 
@@ -226,7 +222,7 @@ class Chooser:
 
     def reduction(self, run: Run) -> float:
         """By how much a choice of elements makes an axis smaller: teacher elements per student element, else 1."""
-        small, large = _sizes(run)
+        small, large = sizes(run)
         return large / small if run in self._chosen and self._chosen[run].method is not None else 1.0
 
     def taken(self, paired: PairedDim) -> Sequence[int]:
@@ -249,12 +245,3 @@ def _positions(axis: Axis, picks: Mapping[tuple[Atom, ...], Sequence[int]]) -> S
 
 def _flat_word(run: Run) -> str:
     return ", flat" if len(run) > 1 else ""
-
-
-def _sizes(run: Run) -> tuple[int, int]:
-    """Student and teacher elements."""
-    small = large = 1
-    for joint in run:
-        small *= joint.student_size
-        large *= joint.teacher_size
-    return small, large

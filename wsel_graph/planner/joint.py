@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from wsel_graph.axes import UNIT, Atom, Axis, atoms, restrict
+from wsel_graph.axes import UNIT, Atom, Axis, atoms, children, restrict
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
-from wsel_graph.errors import PlanError
 from wsel_graph.matching.pieces import Piece, Side
 from wsel_graph.planner.align import Leaf, Misaligned, align
 from wsel_graph.planner.rows import rows
+from wsel_graph.planner.unfit import Unfit, all_of
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +51,7 @@ class PairedDim:
     @property
     def dim(self) -> int:
         """The student tensor's own dim, zero-based."""
-        return self.piece.student.dims[self.number]
+        return self.piece.student.own_dim(self.piece.student.dims[self.number])[0]
 
     @property
     def place(self) -> str:
@@ -102,18 +102,30 @@ class Joints:
             self._add(piece, number)
         for dims in self.dims.values():
             dims.sort(key=lambda paired: paired.number)
-        for joint in self.all:
-            self._check_sizes(joint)
+        conflicts = [fault for joint in self.all if (fault := self._conflict(joint)) is not None]
+        if conflicts:
+            raise all_of(conflicts)
 
     def _axes(self, piece: Piece, number: int) -> tuple[Axis, Axis]:
-        return _axis(self._student, piece.student, number), _axis(self._teacher, piece.teacher, number)
+        found = []
+        for graph, side in ((self._student, piece.student), (self._teacher, piece.teacher)):
+            axis = _axis(graph, side, number)
+            if axis is None:
+                message = (
+                    f"a part of {side.tensor} is used on its own, and its dim {side.dims[number]} "
+                    f"({graph.tensors[side.tensor].notation}) cannot be cut there. "
+                    f"Pass keep=[{piece.student.tensor!r}]."
+                )
+                raise Unfit(message, [piece.student.tensor], f"{side.tensor} cannot be cut where it is used")
+            found.append(axis)
+        return found[0], found[1]
 
     def _add(self, piece: Piece, number: int) -> None:
         ours, theirs = self._axes(piece, number)
         try:
             leaves = self._aligned(ours, theirs)
         except Misaligned as fault:
-            raise PlanError(self.misaligned_message(piece, number, fault)) from None
+            raise self.misaligned(piece, number, fault) from None
         paired = PairedDim(piece, number, ours, theirs, leaves)
         for leaf in leaves:
             if leaf.whole:
@@ -138,9 +150,8 @@ class Joints:
 
     def _same_places(self, student: Axis, teacher: Axis) -> bool:
         """Whether both are all pinned and of one size, yet seen in another way: as a grid, or as one run."""
-        small, large = list(atoms(student)), list(atoms(teacher))
-        pinned = all(self._groups[atom].pinned is not None for atom in (*small, *large))
-        return pinned and student.size == teacher.size and len(small) != len(large)
+        pinned = all(self._groups[atom].pinned is not None for axis in (student, teacher) for atom in atoms(axis))
+        return pinned and student.size == teacher.size and not _alike(student, teacher)
 
     def _belong(self, student: Axis, teacher: Axis) -> bool:
         """Whether two parts are known to belong together: related before, or not related yet and of one role."""
@@ -178,44 +189,64 @@ class Joints:
             self._of |= dict.fromkeys((*theirs.student, *theirs.teacher), ours)
         return ours or theirs or Joint()
 
-    def misaligned_message(self, piece: Piece, number: int, fault: Misaligned) -> str:
-        """What to say when the two axes of a paired dim do not correspond."""
+    def misaligned(self, piece: Piece, number: int, fault: Misaligned) -> Unfit:
+        """The error for a paired dim whose two axes do not correspond."""
         ours = self._student.tensors[piece.student.tensor]
         theirs = self._teacher.tensors[piece.teacher.tensor]
-        return (
-            f"dim {piece.student.dims[number]} of student {piece.student.tensor} {list(ours.shape)} and dim "
-            f"{piece.teacher.dims[number]} of teacher {piece.teacher.tensor} {list(theirs.shape)} "
+        places = [side.own_dim(side.dims[number])[0] for side in (piece.student, piece.teacher)]
+        message = (
+            f"dim {places[0]} of student {piece.student.tensor} {list(ours.shape)} and dim "
+            f"{places[1]} of teacher {piece.teacher.tensor} {list(theirs.shape)} "
             f"are built differently:\n  student: {ours.notation}\n  teacher: {theirs.notation}\n"
             f"The parts of size {fault.student.size} and {fault.teacher.size} do not correspond. "
             f"Change the student's layout, or pass keep=[{piece.student.tensor!r}]."
         )
+        why = f"built differently: {ours.notation}, the teacher's {theirs.notation}"
+        return Unfit(message, [piece.student.tensor], why)
 
-    def _check_sizes(self, joint: Joint) -> None:
-        for side, word in ((joint.student, "student"), (joint.teacher, "teacher")):
+    def _conflict(self, joint: Joint) -> Unfit | None:
+        """The error for coupled axes of one model that correspond to axes of different size in the other."""
+        for side, word, other in ((joint.student, "student", "teacher"), (joint.teacher, "teacher", "student")):
             by_size = {atom.size: self._groups[atom] for atom in side}
             if len(by_size) > 1:
                 places = "".join(f"\n  - size {size}: {_members(group)}" for size, group in sorted(by_size.items()))
-                other = "teacher" if word == "student" else "student"
-                raise PlanError(
+                message = (
                     f"axes of different size in the {word} correspond to one coupled group of the {other}:{places}\n"
                     f"The two models couple their axes differently. Give these axes of the {word} one size, or leave "
                     f"the tensors of one of them at the student's own values, such as keep=[{_example(joint)!r}]."
                 )
+                why = f"the {word} has sizes {' and '.join(map(str, sorted(by_size)))} where the {other} has one axis"
+                return Unfit(message, self._fewest(set(side), word), why)
+        return None
+
+    def _fewest(self, side: set[Atom], word: str) -> list[str]:
+        """The student tensors that meet these atoms at another size than most of them do."""
+        found: dict[int, list[str]] = {}
+        for paired in (paired for dims in self.dims.values() for paired in dims):
+            for leaf in paired.leaves:
+                axis = leaf.student if word == "student" else leaf.teacher
+                if isinstance(axis, Atom) and axis in side:
+                    found.setdefault(axis.size, []).append(paired.piece.student.tensor)
+        most = max(found, key=lambda size: len(found[size]))
+        return [name for size, names in found.items() if size != most for name in names]
 
 
-def _axis(graph: ModelGraph, side: Side, number: int) -> Axis:
-    """The axis of one dim of a part."""
-    dim = side.dims[number]
+def _axis(graph: ModelGraph, side: Side, number: int) -> Axis | None:
+    """The axis of one dim of a part; None where the tensor's axis cannot be cut there."""
+    dim, factor = side.own_dim(side.dims[number])
     axis = graph.tensors[side.tensor].axes[dim]
+    if factor is not None:
+        return children(axis)[factor]
     if side.rows is None or side.rows[0] != dim:
         return axis
-    part = restrict(axis, side.rows[1])
-    if part is None:
-        raise PlanError(
-            f"a part of {side.tensor} is used on its own, and its dim {dim} ({graph.tensors[side.tensor].notation}) "
-            f"cannot be cut there. Pass keep for the tensors that it would fill."
-        )
-    return part
+    return restrict(axis, side.rows[1])
+
+
+def _alike(one: Axis, other: Axis) -> bool:
+    """Whether two axes are built the same way, of parts of the same sizes."""
+    parts, others = children(one), children(other)
+    same = type(one) is type(other) and one.size == other.size and len(parts) == len(others)
+    return same and all(map(_alike, parts, others))
 
 
 def _members(group: CoupledGroup) -> str:

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from wsel_graph.axes import Atom, Axis, Concat
+from wsel_graph.axes import UNIT, Atom, Axis, Concat
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
-from wsel_graph.errors import PlanError
 from wsel_graph.plan import Resize
 from wsel_graph.plan.model import ResizeKind
 from wsel_graph.planner.align import Leaf
@@ -24,6 +23,7 @@ from wsel_graph.planner.grids import Table, find_table
 from wsel_graph.planner.joint import Joint, PairedDim
 from wsel_graph.planner.pinned import reads_features
 from wsel_graph.planner.rows import rows
+from wsel_graph.planner.unfit import Unfit
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,8 @@ class Layouts:
         taken, filled = self._chooser.taken(paired), self._chooser.filled(paired)
         leaves = [leaf for leaf in paired.leaves if self.reason(leaf)]
         ours, theirs = rows(paired.student), rows(paired.teacher)
-        if not leaves and (ours.lead, ours.trail) == (theirs.lead, theirs.trail):
+        whole = [leaf.student for leaf in paired.leaves if leaf.whole] == [paired.student]
+        if not leaves and (whole or (ours.lead, ours.trail) == (theirs.lead, theirs.trail)):
             return Layout(taken, filled)
         small, large = (_Shape(side.lead, (), side.trail) for side in (ours, theirs))
         kind: ResizeKind = "linear"
@@ -90,7 +91,7 @@ class Layouts:
         dim = paired.piece.teacher.dims[paired.number]
         resize = Resize(kind, dim, large.grid, small.grid, lead, trail)
         if (resize.teacher_size, resize.student_size) != (len(taken), len(filled)):
-            raise PlanError(self._refusal(paired, "its rows are no plain grid"))
+            raise self._refusal(paired, "its rows are no plain grid")
         return Layout(taken, filled, resize, note)
 
     def reason(self, leaf: Leaf) -> str:
@@ -119,8 +120,9 @@ class Layouts:
         ours, theirs = rows(paired.student), rows(paired.teacher)
         reasons = {self.reason(leaf) for leaf in leaves}
         if isinstance(ours.core, Concat) or isinstance(theirs.core, Concat) or len(reasons) > 1:
-            raise PlanError(self._refusal(paired, "its rows are no plain grid"))
-        if reasons == {"position"} and isinstance(ours.core, Atom) and isinstance(theirs.core, Atom):
+            raise self._refusal(paired, "its rows are no plain grid")
+        single = all(isinstance(side.core, Atom) or side.core == UNIT for side in (ours, theirs))
+        if reasons == {"position"} and single:
             tables = self._tables(paired)
             if tables is not None:
                 return tables
@@ -163,24 +165,25 @@ class Layouts:
             return None
         for side, table in (("student's", small), ("teacher's", large)):
             if not isinstance(table, Table):
-                raise PlanError(self._refusal(paired, f"of the {side} table: {table or 'nothing looks it up'}"))
+                raise self._refusal(paired, f"of the {side} table: {table or 'nothing looks it up'}")
         return self._relative(paired, small, large) if isinstance(small, Table) and isinstance(large, Table) else None
 
     def _relative(self, paired: PairedDim, small: Table, large: Table) -> tuple[ResizeKind, _Shape, _Shape]:
-        alike = (small.kind, small.reverse) == (large.kind, large.reverse)
-        if not alike:
-            raise PlanError(self._refusal(paired, "the two models count positions in different ways"))
+        flat = [len(table.grid) == 2 and table.grid[0] == 1 for table in (small, large)]  # a line has no second axis
+        if (small.kind, small.reverse, flat[0]) != (large.kind, large.reverse, flat[1]):
+            raise self._refusal(paired, "the two models count positions in different ways")
         kind: ResizeKind = "bicubic" if small.kind == "relative" and small.grid[0] > 1 else "linear"
         return kind, _shape(small, paired.student), _shape(large, paired.teacher)
 
-    def _refusal(self, paired: PairedDim, why: str) -> str:
+    def _refusal(self, paired: PairedDim, why: str) -> Unfit:
         name = paired.piece.student.tensor
-        return (
+        message = (
             f"{paired.place}: size {paired.student.size} in the student, {paired.teacher.size} in the teacher, and the "
             f"axis cannot be resampled: {why}. Give the student the teacher's size, or keep the student's own values "
             f"with keep=[{name!r}], or write in `elements` of a rule file:\n"
             f'  - where: {{student: "{name}"}}\n    resize: keep'
         )
+        return Unfit(message, [name], f"cannot be resampled: {why}")
 
 
 def _shape(table: Table, axis: Axis) -> _Shape:

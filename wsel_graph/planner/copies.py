@@ -1,0 +1,83 @@
+"""Write down one copy: which block of the teacher's tensor goes where in the student's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wsel_graph.matching.pieces import Piece, Side
+from wsel_graph.plan import Copy, Indices, View, compact
+from wsel_graph.planner.align import Misaligned
+from wsel_graph.planner.joint import Joints, PairedDim
+from wsel_graph.planner.layout import Layout
+
+Shape = tuple[int, ...]
+
+
+def make_copy(
+    piece: Piece, shapes: tuple[Shape, Shape], dims: Sequence[PairedDim], layouts: Sequence[Layout], joints: Joints
+) -> Copy:
+    """The copy for one piece.
+
+    Args:
+        shapes: Of the student's and the teacher's tensor.
+        layouts: What each paired dim takes and fills.
+    Raises:
+        PlanError: If a dim takes another number of elements than it fills.
+    """
+    taken = [range(size) for size in piece.teacher.unfolded(shapes[1])]  # type: list[Indices]
+    filled = _part(piece.student, piece.student.unfolded(shapes[0]))
+    arriving = [len(indices) for indices in taken]
+    for paired, layout in zip(dims, layouts, strict=True):
+        ours, theirs = piece.student.dims[paired.number], piece.teacher.dims[paired.number]
+        arriving[theirs] = len(layout.taken) if layout.resize is None else layout.resize.student_size
+        cut = layout.resize is not None and piece.teacher.split is not None
+        if arriving[theirs] != len(layout.filled) or cut:
+            raise joints.misaligned(piece, paired.number, Misaligned(paired.student, paired.teacher))
+        taken[theirs] = compact(_within(piece.teacher, paired.number, layout.taken))
+        filled[ours] = compact(_within(piece.student, paired.number, layout.filled))
+    region = _folded(piece.student, filled, shapes[0])
+    whole = all(indices == range(size) for indices, size in zip(region, shapes[0], strict=True))
+    return Copy(
+        piece.student.tensor,
+        piece.teacher.tensor,
+        *shapes,
+        _folded(piece.teacher, taken, shapes[1]),
+        True,
+        None if whole else region,
+        _view(piece, len(filled), tuple(arriving)),
+        tuple(layout.resize for layout in layouts if layout.resize is not None),
+    )
+
+
+def _within(side: Side, number: int, chosen: Sequence[int]) -> Sequence[int]:
+    """Positions in a part as positions in the whole tensor."""
+    if side.rows is None or side.rows[0] != side.dims[number]:
+        return chosen
+    return [side.rows[1][position] for position in chosen]
+
+
+def _part(side: Side, shape: Shape) -> list[Indices]:
+    """The region that a part makes up, dim by dim."""
+    region: list[Indices] = [range(size) for size in shape]
+    if side.rows is not None:
+        region[side.rows[0]] = compact(side.rows[1])
+    return region
+
+
+def _folded(side: Side, indices: Sequence[Indices], shape: Shape) -> tuple[Indices, ...]:
+    """Index lists of the tensor's own dims, from those of its dims with one of them taken apart."""
+    if side.split is None:
+        return tuple(indices)
+    dim, sizes = side.split
+    merged = [0]
+    for size, chosen in zip(sizes, indices[dim : dim + len(sizes)], strict=True):
+        merged = [outer * size + inner for outer in merged for inner in chosen]
+    return (*indices[:dim], compact(merged), *indices[dim + len(sizes) :])
+
+
+def _view(piece: Piece, rank: int, block: Shape) -> View | None:
+    """How the selected teacher block is turned into the student's region; None when dims correspond as they are."""
+    by_place = [piece.teacher.dims[piece.student.dims.index(d)] for d in range(rank) if d in piece.student.dims]
+    order = (*by_place, *(d for d in range(len(block)) if d not in by_place))  # left out: dims of size 1
+    same = order == tuple(range(rank)) and len(block) == rank
+    return None if same and piece.student.split is piece.teacher.split is None else View(block, order)
