@@ -46,7 +46,9 @@ def group_rule(rule: GroupRule) -> Iterator[str]:
     yield f"  # CHECK {rule.role}: {theirs} in the teacher, {ours} in the student"
     if rule.role == "vocabulary":
         yield '  # or, with a file {"student token id": teacher token id}:  take: {tokens: map.json}'
-    elif rule.key == "grow":
+    elif rule.key == "resize":
+        yield "  # or, to select from it all the same:  take: uniform"
+    else:
         yield "  # or grow: tile, which repeats the teacher's elements"
     if len(rule.tensors) < 3:
         yield f"  - where: {{role: {roles_of(rule.role)}, student: {several(map(literal, rule.tensors))}}}"
