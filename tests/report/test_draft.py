@@ -18,8 +18,8 @@ from tests.nets import ConvNet, Language, Transformer, mlp
 from tests.nets_transplant import PatchViT, PlainBert, TorchBert
 from tests.planner.test_plan import Laid, Wired
 from tests.zoo import torchvision_stub
-from wsel_graph.errors import PlanError
 from wsel_graph.plan import Plan
+from wsel_graph.planner.unfit import Unfit
 from wsel_graph.report.lines import folded, literal, wrapped
 from wsel_graph.report.settle import MOST_ATTEMPTS, Decisions, settle
 
@@ -58,7 +58,7 @@ FITTING = {
     "convolutions": lambda: (ConvNet(4), ConvNet(8), IMAGE),
     "tied": lambda: (Language(8, tied=True), Language(16, tied=True), IDS),
     "separate from fused": lambda: (bert(PlainBert, 8, 2), bert(TorchBert, 16, 4), IDS),
-    "patches as linears": lambda: (vit(8, 1, unfold=True), vit(16, 2, unfold=True), IMAGE),
+    "patches as linears": lambda: (vit(8, 1, unfold=True), vit(16, 2, embedding=True), IMAGE),
 }
 
 REFUSED = {
@@ -219,13 +219,13 @@ def test_attempts_are_bounded() -> None:
     def attempt(decisions: Decisions) -> tuple[Any, Callable[[], Plan]]:
         def refuse() -> Plan:
             seen.append(decisions)
-            raise PlanError(f"pass keep=['{len(seen)}']")  # what is advised never helps
+            raise Unfit(f"refusal {len(seen)}", [str(len(seen))], "too late")  # what is advised never helps
 
         return ws.load_rules("default"), refuse
 
     decisions, made = settle(student, teacher, attempt)
     assert made is None
-    assert decisions.refused == f"pass keep=['{len(seen)}']"
+    assert decisions.refused == f"refusal {len(seen)}"
     assert len(seen) == MOST_ATTEMPTS
 
 

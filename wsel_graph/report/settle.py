@@ -7,8 +7,6 @@ the group is tried first, and only where that does not help do its tensors keep 
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -19,12 +17,11 @@ from wsel_graph.matching.pieces import Piece
 from wsel_graph.matching.wishes import Wishes
 from wsel_graph.plan import Plan
 from wsel_graph.planner.joint import Joint, Joints, shorten
+from wsel_graph.planner.unfit import Unfit, tensors_at
 from wsel_graph.selection.model import RuleFile
 
 MOST_ATTEMPTS = 40
 """How often a plan is tried before a draft is given out with what still stands against it."""
-
-OTHERWISE = "axes that are built differently in the teacher"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,29 +85,30 @@ Attempt = Callable[[Decisions], tuple[RuleFile, Callable[[], Plan]]]
 def settle(student: ModelGraph, teacher: ModelGraph, attempt: Attempt) -> tuple[Decisions, Plan | None]:
     """The decisions under which the pair can be planned, and the plan; None when no decision helps."""
     decisions = Decisions()
-    refused = ""
+    refused: MatchError | PlanError | None = None
     for _ in range(MOST_ATTEMPTS):
         rules, planned = attempt(decisions)
         try:
             return decisions, planned()
         except (MatchError, PlanError) as error:
-            refused = str(error)
+            refused = error
         after = _settled(student, teacher, decisions, rules, refused)
         if after == decisions:
             break
         decisions = after
-    return replace(decisions, refused=refused), None
+    return replace(decisions, refused=str(refused)), None
 
 
 def _settled(
-    student: ModelGraph, teacher: ModelGraph, decisions: Decisions, rules: RuleFile, refused: str
+    student: ModelGraph, teacher: ModelGraph, decisions: Decisions, rules: RuleFile, refused: Exception
 ) -> Decisions:
     """The decisions with one more kind of refusal settled; unchanged when nothing is known that would."""
     wishes = Wishes((), rules.layers, rules.components, "error", rules.source)
     try:
         matching = match(student, teacher, wishes)
     except MatchError:  # a pairing of tensors that cannot be paired
-        return decisions.keeping({name: _brief(refused) for name in decisions.pairs if f"pairs {name} " in refused})
+        text = str(refused)
+        return decisions.keeping({name: _brief(text) for name in decisions.pairs if f"pairs {name} " in text})
     if matching.unexplained:
         return _explained(decisions, matching)
     misfits, joints = aligned(student, teacher, dict(matching.pieces))
@@ -153,57 +151,34 @@ def aligned(
         joints = Joints(student, teacher)
         try:
             joints.add_pieces(piece for own in pieces.values() for piece in own)
-        except PlanError as error:
-            culprits = advised_keep(str(error)) & pieces.keys() or _alone(student, teacher, pieces)
+        except Unfit as error:
+            culprits = [name for name in error.tensors if name in pieces]
             if not culprits:
                 return misfits, None
-            for name in sorted(culprits):
-                misfits[name] = OTHERWISE if name in str(error).split("\n")[0] else _brief(str(error))
+            for name in culprits:
+                misfits[name] = error.why
                 del pieces[name]
         else:
             return misfits, joints
 
 
-def advised_keep(message: str) -> set[str]:
-    """The tensors that an error of the planner advises to keep.
-
-    >>> sorted(advised_keep("Change the student's layout, or pass keep=['a.weight', 'b']."))
-    ['a.weight', 'b']
-    """
-    found: set[str] = set()
-    for given in re.findall(r"keep=(\[.*?'\])", message):
-        found.update(ast.literal_eval(given))
-    return found
-
-
-def _alone(student: ModelGraph, teacher: ModelGraph, pieces: Mapping[str, Iterable[Piece]]) -> set[str]:
-    """Tensors that cannot be aligned even on their own."""
-
-    def fails(own: Iterable[Piece]) -> bool:
-        try:
-            Joints(student, teacher).add_pieces(own)
-        except PlanError:
-            return True
-        return False
-
-    return {name for name, own in pieces.items() if fails(own)}
-
-
 # -- sizes that do not fit
 
 
-def _fitting(decisions: Decisions, joints: Joints, refused: str) -> Decisions:
+def _fitting(decisions: Decisions, joints: Joints, refused: Exception) -> Decisions:
     """A rule for the groups that a refusal is about; where it is there already, their tensors keep their own values."""
-    named = next((joint for joint in joints.all if shorten(joints.places(joint)) in refused), None)
-    if named is None:
-        return decisions.keeping({name: _brief(refused) for name in advised_keep(refused) - decisions.keep.keys()})
+    if not isinstance(refused, Unfit):
+        return decisions
+    named = next((joint for joint in joints.all if shorten(joints.places(joint)) in str(refused)), None)
+    if named is None or named.whole_at:
+        return decisions.keeping(dict.fromkeys(refused.tensors, refused.why))
     alike = [joint for joint in joints.all if _kind(joints, joint) == _kind(joints, named)]
     rule = _rule(joints, named, alike)
-    if rule not in decisions.groups and not named.whole_at:
+    if rule not in decisions.groups:
         return replace(decisions, groups=(*decisions.groups, rule))
-    tensors = dict.fromkeys(place.rpartition(":")[0] for joint in alike for place in joints.places(joint))
     without = replace(decisions, groups=tuple(other for other in decisions.groups if other != rule))
-    return without.keeping(dict.fromkeys(tensors, _brief(refused)))
+    tensors = tensors_at(place for joint in alike for place in joints.places(joint))
+    return without.keeping(dict.fromkeys(tensors, refused.why))
 
 
 def _kind(joints: Joints, joint: Joint) -> tuple[str, int, int]:
@@ -214,7 +189,7 @@ def _kind(joints: Joints, joint: Joint) -> tuple[str, int, int]:
 
 def _rule(joints: Joints, named: Joint, alike: Iterable[Joint]) -> GroupRule:
     role, *sizes = _kind(joints, named)
-    first = tuple(dict.fromkeys(joints.places(joint)[0].rpartition(":")[0] for joint in alike))
+    first = tuple(tensors_at(joints.places(joint)[0] for joint in alike))
     pinned = any(group.pinned is not None for group in joints.groups(named))
     return GroupRule(role, (sizes[0], sizes[1]), first, "resize" if pinned else "grow")
 
