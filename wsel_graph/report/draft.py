@@ -150,8 +150,9 @@ class Drafting:
         for reason, names in reasons.items():
             yield from wrapped(f"CHECK {some(map(self._shape, names))}: {reason}", "  # ")
             if candidates := self._candidates(names[0]):
-                others = " or ".join(map(quoted, candidates[:LISTED]))
-                yield from wrapped(f"or pair: {{student: {quoted(names[0])}, teacher: {others}}}", "  #   ")
+                pair = f"or pair: {{student: {quoted(names[0])}, teacher: {quoted(candidates[0])}}}"
+                others = "".join(f", or {quoted(name)}" for name in candidates[1:LISTED])
+                yield from wrapped(pair + others, "  #   ")
             yield from keep_rule(folded(names, self._names))
 
     @cached_property
