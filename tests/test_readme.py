@@ -88,7 +88,8 @@ def test_snippets_run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkey
         "file": 2, "run": 4, "output": 4, "in": 1, "fault": 1,
     }  # fmt: skip
     assert reader.session["result"].coverage == 1.0
-    assert reader.session["graph"].tensors["encoder.layers.0.self_attn.in_proj_weight"].notation == "(3 heads head_dim) embed"
+    fused = reader.session["graph"].tensors["encoder.layers.0.self_attn.in_proj_weight"]
+    assert fused.notation == "(3 heads head_dim) embed"
 
 
 def test_what_is_not_shown_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
