@@ -88,31 +88,54 @@ def _transposed(leaf: Leaf) -> Leaf:
 
 def finish(drafts: Sequence[Draft], results: Sequence[DraftEdge], names: Iterable[str]) -> ComponentGraph:
     """Cut components into parts, drop what was absorbed, and number the rest in order of execution."""
-    masks: list[set[int | None]] = [set() for _ in drafts]
-    for edge in (*results, *(edge for draft in drafts if not draft.dead for edge in draft.edges)):
-        masks[edge.source].add(edge.rows)
-    parts: list[list[int | None]] = []
+    parts = _all_parts(drafts, results)
     numbers: list[list[int]] = []
     count = 0
-    for draft, found in zip(drafts, masks, strict=True):
-        own = [] if draft.dead else _parts(draft, found)
-        parts.append(own)
+    for own in parts:
         numbers.append(list(range(count, count + len(own))))
         count += len(own)
 
-    def edges(given: Iterable[DraftEdge]) -> Iterator[Edge]:
+    def edges(given: Iterable[DraftEdge], of: int | None) -> Iterator[Edge]:
         for edge in given:
+            rows = _narrowed(edge.rows, of)
             for number, part in zip(numbers[edge.source], parts[edge.source], strict=True):
-                if part is None or edge.rows is None or part & edge.rows:
+                if part is None or rows is None or part & rows:
                     yield Edge(number, edge.argument, edge.tags)
 
     nodes = [
-        Node(draft.label, tuple(edges(draft.edges)), slots, draft.at, draft.module, (i, len(own)))
+        Node(
+            draft.label, tuple(edges(draft.edges, None if draft.slots else part)), _slots(draft, part), draft.at,
+            draft.module, (i, len(own)),
+        )
         for draft, own in zip(drafts, parts, strict=True)
-        for i, slots in enumerate(_slots(draft, part) for part in own)
-    ]
+        for i, part in enumerate(own)
+    ]  # fmt: skip
     used = {tensor for node in nodes for tensor in node.tensors}
-    return ComponentGraph(tuple(nodes), tuple(edges(results)), tuple(name for name in names if name not in used))
+    return ComponentGraph(tuple(nodes), tuple(edges(results, None)), tuple(name for name in names if name not in used))
+
+
+def _all_parts(drafts: Sequence[Draft], results: Sequence[DraftEdge]) -> list[list[int | None]]:
+    """The parts of every draft, readers before what they read: a sum that is cut cuts its operands too."""
+    masks: list[set[int | None]] = [set() for _ in drafts]
+    for edge in results:
+        masks[edge.source].add(edge.rows)
+    parts: list[list[int | None]] = [[] for _ in drafts]
+    for number in reversed(range(len(drafts))):
+        draft = drafts[number]
+        if draft.dead:
+            continue
+        parts[number] = _parts(draft, masks[number])
+        for edge in draft.edges:
+            wanted = [None] if draft.slots else parts[number]
+            masks[edge.source].update(_narrowed(edge.rows, part) for part in wanted)
+    return parts
+
+
+def _narrowed(rows: int | None, part: int | None) -> int | None:
+    """The rows of an edge that serve one part of a sum."""
+    if rows is None or part is None:
+        return rows if part is None else part
+    return rows & part
 
 
 def _parts(draft: Draft, masks: set[int | None]) -> list[int | None]:

@@ -76,7 +76,8 @@ class _Walk:
         self._states = {state.name: state for state in captured.states}
         self._values: dict[fx.Node, Value | list[Value]] = {}
         self._stamps: dict[fx.Node, int] = {}
-        self._memory: dict[Any, tuple[int, Value]] = {}  # what storages hold since the last write, and when that was
+        self._memory: dict[Any, Value] = {}  # what storages hold since the last write
+        self._writes: dict[Any, list[tuple[int, Value]]] = {}  # when a storage was written, and what
         self._bases: dict[Any, fx.Node] = {}  # the first node that held a storage
         self._drafts: list[Draft] = []
 
@@ -106,10 +107,10 @@ class _Walk:
 
     def _read(self, node: fx.Node) -> Value:
         value = self._values[node]
-        stamp, held = self._memory.get(node.meta.get("storage"), (-1, None))
-        if held is not None and stamp > self._stamps[node]:
-            return held
-        return value[0] if isinstance(value, list) else value
+        own = value[0] if isinstance(value, list) else value
+        storage = node.meta.get("storage")
+        later = [written for stamp, written in self._writes.get(storage, ()) if stamp > self._stamps[node]]
+        return own if all(_apart(own, written) for written in later) else self._memory[storage]
 
     def _note_memory(self, node: fx.Node, result: Value | list[Value]) -> None:
         """A write through a view changes what every other view of that memory holds."""
@@ -121,15 +122,18 @@ class _Walk:
         for target in written:
             storage = target.meta.get("storage")
             base = self._bases.get(storage, target)
+            held = value
             if _numel(target.meta["value"]) < _numel(base.meta["value"]):
-                value = self._gathered(node, self._read(base), value)
-            self._memory[storage] = (self._stamps[node], value)
+                held = self._gathered(node, self._read(base), value)
+            self._memory[storage] = held
+            self._writes.setdefault(storage, []).append((self._stamps[node], value))
 
     def _note_new_memory(self, node: fx.Node) -> None:
         """A result that shares no memory with an operand: whatever was at this address before is gone."""
         storage = node.meta.get("storage")
         if all(operand.meta.get("storage") != storage for operand in node.all_input_nodes):
             self._memory.pop(storage, None)
+            self._writes.pop(storage, None)
             self._bases[storage] = node
 
     def _gathered(self, node: fx.Node, before: Value, written: Value) -> Value:
@@ -249,7 +253,11 @@ class _Walk:
                 inner.dead = True
             else:
                 edges.append(flow.edge(argument))
-        return self._new(node, Draft(label, edges))
+        draft = Draft(label, edges)
+        index = _common_index([flow for _, flow in flows]) if label == "add" else None
+        if index is not None:
+            draft.features = self._drafts[flows[0][1].source].features
+        return self._new(node, draft, index)
 
     def _new(self, node: fx.Node, draft: Draft, index: torch.Tensor | None = None) -> Flow:
         draft.at, draft.module = node.name, str(node.meta.get("module") or "")
@@ -439,12 +447,28 @@ def _union(masks: Iterable[int | None]) -> int:
     return total
 
 
+def _apart(one: Value, other: Value) -> bool:
+    """Whether two values are known to be different features of one node, so that writing one leaves the other."""
+    if not (isinstance(one, Flow) and isinstance(other, Flow)) or one.source != other.source:
+        return False
+    return _disjoint([one, other])
+
+
 def _disjoint(flows: Sequence[Flow]) -> bool:
     """Whether no two flows share a feature."""
     masks = [flow.mask() for flow in flows]
     if None in masks or len(masks) < 2:
         return False
     return sum(mask.bit_count() for mask in masks if mask) == _union(masks).bit_count()
+
+
+def _common_index(flows: Sequence[Flow]) -> torch.Tensor | None:
+    """The feature numbers of a sum, where all operands are numbered alike; None otherwise."""
+    first = flows[0].index
+    if first is None or any(flow.index is None or flow.tags for flow in flows):
+        return None
+    same = all(flow.index is not None and torch.equal(flow.index, first) for flow in flows)
+    return first if same else None
 
 
 def _in_order(node: fx.Node, name: str, flows: list[tuple[str, Flow]]) -> list[tuple[str, Flow]]:

@@ -62,6 +62,8 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
     filled = [(name, found.pieces[name]) for name in student.own_names if name in found.pieces and name not in kept]
     missing = [name for name in student.own_names if name not in found.pieces and name not in kept]
     reasons = {name: _with_hint(governing.teacher, name, found.reasons.get(name, "")) for name in missing}
+    for name in [name for name in reasons if "label" in student.roles_of(name)]:
+        kept[name] = f"label axis, without a counterpart: {reasons.pop(name)}"
     if wishes.unmatched == "keep":
         kept |= {name: f"unmatched: {reason}" for name, reason in reasons.items()}
         reasons = {}

@@ -70,13 +70,20 @@ class Item:
         return tuple(node for segment in self.segments for node in segment.nodes)
 
 
+INPUT = -1
+"""The model's input, which is alive as long as components read it directly."""
+
+
 @dataclass(slots=True)
 class _Cutter:
     graph: ComponentGraph
-    last: list[int] = field(init=False)  # the last reader of every node; what is only returned is not alive
+    last: dict[int, int] = field(init=False)  # the last reader of every node; what is only returned is not alive
 
     def __post_init__(self) -> None:
-        self.last = [max((reader for reader, _ in uses), default=-1) for uses in self.graph.consumers]
+        uses = enumerate(self.graph.consumers)
+        self.last = {number: max((reader for reader, _ in readers), default=-1) for number, readers in uses}
+        roots = [n for n, node in enumerate(self.graph.nodes) if not node.inputs and node.label not in ROOTS]
+        self.last[INPUT] = max(roots, default=-1)
 
     def cut(self, nodes: Sequence[int], alive: frozenset[int], aside: frozenset[int]) -> list[list[int]]:
         """Pieces of a run of nodes, cut where at most one activation is alive besides those set aside."""
@@ -84,28 +91,29 @@ class _Cutter:
         now = set(alive)
         for number in nodes:
             pieces[-1][0].append(number)
-            now = {n for n in now if self.last[n] > number} if len(now) < 64 else self._pruned(now, number)
+            now = {n for n in now if self.last[n] > number}
             if self.last[number] > number and number not in aside:
                 now.add(number)
             if len(now) <= 1:
                 pieces.append(([], frozenset(now)))
         result: list[list[int]] = []
         for piece, before in pieces:
-            result.extend(self._again(piece, before, aside))
+            result.extend(self._again(piece, before, aside) if piece else [])
         return result
-
-    def _pruned(self, now: set[int], number: int) -> set[int]:
-        return {n for n in now if self.last[n] > number}
 
     def _again(self, piece: list[int], before: frozenset[int], aside: frozenset[int]) -> list[list[int]]:
         """Cut a piece again without what flows into it, when that shows several residual blocks."""
         if len(piece) < 4 or not before:
-            return [piece] if piece else []
+            return [piece]
         inner = self.cut(piece, frozenset(), aside | before)
-        return inner if sum(self._has_sum(part) for part in inner) > 1 else [piece]
+        return inner if sum(map(self._is_residual, inner)) > 1 else [piece]
 
-    def _has_sum(self, piece: list[int]) -> bool:
-        return len(piece) > 1 and any(self.graph.nodes[number].label == "add" for number in piece)
+    def _is_residual(self, piece: list[int]) -> bool:
+        """Whether something that flows in is read by several nodes, and a sum brings them together."""
+        own = set(piece)
+        summed = len(piece) > 1 and any(self.graph.nodes[number].label == "add" for number in piece)
+        read = Counter(edge.source for n in piece for edge in self.graph.nodes[n].inputs if edge.source not in own)
+        return summed and any(count > 1 for count in read.values())
 
 
 def segments(graph: ComponentGraph, streams: Sequence[frozenset[Atom]], places: Sequence[int]) -> list[Segment]:
@@ -116,7 +124,7 @@ def segments(graph: ComponentGraph, streams: Sequence[frozenset[Atom]], places: 
         places: For every node, at how many positions it passes on features; 0 where that cannot be told.
     """
     inner = [n for n, node in enumerate(graph.nodes) if node.label not in ROOTS or not graph.consumers[n]]
-    pieces = _Cutter(graph).cut(inner, frozenset(), frozenset())
+    pieces = _Cutter(graph).cut(inner, frozenset({INPUT}), frozenset())
     home = {number: place for place, piece in enumerate(pieces) for number in piece}
     for number in (n for n in range(len(graph.nodes)) if n not in home):
         if readers := [home[reader] for reader, _ in graph.consumers[number] if reader in home]:

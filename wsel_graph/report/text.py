@@ -23,12 +23,14 @@ def render(*parts: RenderableType, width: int = 110) -> str:
 
 
 def plan_tables(plan: Plan) -> list[RenderableType]:
-    """Layer maps, groups and kept tensors, each as a titled table; empty ones are left out."""
+    """Layer maps, groups, kept tensors and notes, each as a titled table; empty ones are left out."""
     tables = [_choices(plan.choices)]
     if plan.layers:
         tables.insert(0, _layers(plan.layers))
     if plan.kept:
         tables.append(_kept(plan.kept))
+    if plan.notes:
+        tables.append(_table("Notes", ("",), [(note,) for note in plan.notes]))
     return tables
 
 
