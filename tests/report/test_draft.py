@@ -229,6 +229,30 @@ def test_attempts_are_bounded() -> None:
     assert len(seen) == MOST_ATTEMPTS
 
 
+@pytest.mark.parametrize(
+    "name", ["a[0]", "b*", 'quo"te', "ünï", "colon: x", "#c", "back\\slash", "{y}", "- z", "!t", "e?"]
+)
+def test_names_of_any_kind_are_spelled_so_that_they_are_read(name: str, tmp_path: Path) -> None:
+    student = Named({"in": nn.Linear(4, 6), name: nn.LayerNorm(6), f"{name}2": nn.Linear(6, 3)})
+    models = graphs(lambda: (student, nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3)), (1, 4)))
+    made = planned(ws.draft_rules(*models), *models, tmp_path)
+    assert {kept.student for kept in made.kept} == {f"{name}.weight", f"{name}.bias"}
+    assert not idle_rules(made)
+
+
+@pytest.mark.parametrize("name", ["a[0]", "b*", "e?"])
+def test_stages_of_any_name(name: str, tmp_path: Path) -> None:
+    student = Transformer(8, 1, 8)
+    stage = student._modules.pop("blocks")
+    student.register_module(name, stage)
+    student.blocks = list(stage)  # what the forward pass goes through
+    models = graphs(lambda: (student, Transformer(16, 2, 8, depth=4), (2, 5, 7)))
+    text = ws.draft_rules(*models)
+    last = planned(text.replace("    take: first", "    take: last"), *models, tmp_path)
+    assert [layer.pairs for layer in last.layers] == [((0, 2), (1, 3))]
+    assert not idle_rules(last)
+
+
 def test_globs_match_what_is_kept_and_no_more() -> None:
     names = {name: name for name in ("net.a.w", "net.a.b", "net.c.w", "net.c.b", "d", "e[0].w")}
     assert folded(["net.a.w", "net.a.b", "net.c.w"], names) == ["net.a.*", "net.c.w"]

@@ -169,7 +169,7 @@ def _fitting(decisions: Decisions, joints: Joints, refused: Exception) -> Decisi
     """A rule for the groups that a refusal is about; where it is there already, their tensors keep their own values."""
     if not isinstance(refused, Unfit):
         return decisions
-    named = next((joint for joint in joints.all if shorten(joints.places(joint)) in str(refused)), None)
+    named = _named(joints, str(refused))
     if named is None or named.whole_at:
         return decisions.keeping(dict.fromkeys(refused.tensors, refused.why))
     alike = [joint for joint in joints.all if _kind(joints, joint) == _kind(joints, named)]
@@ -179,6 +179,17 @@ def _fitting(decisions: Decisions, joints: Joints, refused: Exception) -> Decisi
     without = replace(decisions, groups=tuple(other for other in decisions.groups if other != rule))
     tensors = tensors_at(place for joint in alike for place in joints.places(joint))
     return without.keeping(dict.fromkeys(tensors, refused.why))
+
+
+def _named(joints: Joints, refused: str) -> Joint | None:
+    """The joint group whose places a refusal lists: of those that do not fit, the one with the longest list."""
+    listed = [(shorten(joints.places(joint)), joint) for joint in joints.all]
+    named = [(text, joint) for text, joint in listed if text in refused and (_differs(joint) or joint.whole_at)]
+    return max(named, key=lambda item: len(item[0]))[1] if named else None
+
+
+def _differs(joint: Joint) -> bool:
+    return joint.student_size != joint.teacher_size
 
 
 def _kind(joints: Joints, joint: Joint) -> tuple[str, int, int]:
