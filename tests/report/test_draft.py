@@ -20,6 +20,7 @@ from tests.planner.test_plan import Laid, Wired
 from tests.zoo import torchvision_stub
 from wsel_graph.plan import Plan
 from wsel_graph.planner.unfit import Unfit
+from wsel_graph.report.draft import Drafting
 from wsel_graph.report.lines import folded, literal, wrapped
 from wsel_graph.report.settle import MOST_ATTEMPTS, Decisions, settle
 
@@ -227,6 +228,22 @@ def test_attempts_are_bounded() -> None:
     assert made is None
     assert decisions.refused == f"refusal {len(seen)}"
     assert len(seen) == MOST_ATTEMPTS
+
+
+def test_a_pairing_that_is_refused_gives_way(tmp_path: Path) -> None:
+    student, teacher = graphs(REFUSED["several places fit"])
+
+    def attempt(decisions: Decisions) -> tuple[Any, Callable[[], Plan]]:
+        text = Drafting(student, teacher, decisions, None).text().replace('teacher: "1.weight"', 'teacher: "1.bias"')
+        (tmp_path / "drafted.yaml").write_text(text, encoding="utf-8")
+        rules = ws.load_rules(tmp_path / "drafted.yaml")
+        return rules, lambda: ws.plan(student, teacher, rules=rules)
+
+    decisions, made = settle(student, teacher, attempt)
+    assert made is not None
+    assert decisions.keep.keys() == {"b.weight"}
+    assert "the rule pairs b.weight with 1.bias, but it has 2 axes" in decisions.keep["b.weight"]
+    assert decisions.pairs.keys() == {"b.bias"}
 
 
 @pytest.mark.parametrize(

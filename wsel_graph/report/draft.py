@@ -2,7 +2,7 @@
 
 The file is complete: every stage, every kind of coupled group and every tensor that the engine could not decide about
 has its place in it. For a pair that fits without rules the draft gives the same plan as the default rules; for one
-that is refused it holds the fewest rules under which a plan is found, marked CHECK.
+that is refused it holds rules under which a plan is found, marked CHECK.
 """
 
 from __future__ import annotations

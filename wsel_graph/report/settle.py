@@ -1,4 +1,4 @@
-"""What it takes for a pair of models to be planned: the fewest rules that settle every refusal.
+"""What it takes for a pair of models to be planned: rules that settle one refusal after another.
 
 A draft starts without any. Tensors that nothing explains get a pairing where candidates are known, else they keep
 their own values; so do tensors whose axes do not correspond. For coupled groups of sizes that do not fit, a rule about
