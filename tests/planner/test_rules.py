@@ -13,7 +13,11 @@ import wsel_graph as ws
 from tests.nets import INPUT, ConvNet, Language, Transformer, mlp, randomize, snapshot
 from tests.planner.rules import plan_by
 from wsel_graph.errors import PlanError
+from wsel_graph.matching.wishes import Wishes
+from wsel_graph.planner.builder import build_plan
+from wsel_graph.planner.elements import Elements
 from wsel_graph.planner.settings import matches, subjects_of
+from wsel_graph.selection.rules import read_rules
 from wsel_graph.selection.selector import Selector
 from wsel_graph.selection.subject import Subject
 
@@ -211,6 +215,41 @@ def test_grow_of_heads_and_of_flat_runs(file: Path) -> None:
     assert taken(tiled, "blocks.0.attn.q.weight") == [0, 1, 2, 3, 0, 1]
 
 
+def test_grow_of_an_axis_that_the_teacher_lacks(file: Path) -> None:
+    student, teacher = Transformer(16, 4, 4, kv=2, depth=1), Transformer(16, 2, 4, depth=1)
+    plan = plan_by(file, "  - grow: keep", student, teacher, TOKENS)
+    assert region(plan, "blocks.0.attn.q.weight") == [[0, 1, 2, 3, 8, 9, 10, 11], list(range(16))]
+    ws.apply(plan, student, teacher)
+    assert torch.equal(student.blocks[0].attn.q.weight[8:12], teacher.blocks[0].attn.q.weight[4:])
+    text = r"the student has 2 elements on the coupled axis queries, and the teacher has no such axis.*`grow: keep`"
+    with pytest.raises(PlanError, match=text):
+        plan_by(file, "  - grow: tile", student, teacher, TOKENS)
+
+
+class Laid(nn.Module):
+    """Streams laid end to end before the last linear."""
+
+    def __init__(self, *parts: int) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Linear(4, size) for size in parts)
+        self.last = nn.Linear(sum(parts), 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.cat([part(x) for part in self.parts], -1))
+
+
+def test_a_list_is_refused_where_all_elements_are_needed(file: Path) -> None:
+    rules = '{student: "last.weight", not: {role: label}}'
+    file.write_text(
+        f"version: 1\ncomponents:\n  - keep: 'parts.*'\nelements:\n  - {{where: {rules}, take: [1, 0, 2]}}\n"
+    )
+    found = read_rules(file)
+    models = ws.trace(Laid(3, 3), (1, 4)), ws.trace(Laid(2, 2, 2), (1, 4))
+    wishes = Wishes((), (), found.components, "error", found.source)
+    with pytest.raises(PlanError, match=r"all elements are needed at last\.weight:1, which the two models build diff"):
+        build_plan(*models, Elements(rules=found.elements, source=found.source), wishes)
+
+
 def test_a_grown_tile_network_keeps_the_stream(file: Path) -> None:
     """What tiling promises of a residual stream: each half of the wide norm's input is the narrow one's."""
     student, teacher = ConvNet(8), ConvNet(4)
@@ -338,3 +377,22 @@ def test_a_selector_needs_one_subject_that_has_it_all() -> None:
     assert not matches(Selector(role=("embed",), excluded=Selector(stage=("b",))), spread)
     twice = Selector(excluded=Selector(role=("embed",), excluded=Selector(stage=("b",))))
     assert matches(twice, spread)
+
+
+def test_element_rules_reach_initialize(file: Path) -> None:
+    file.write_text(
+        'version: 1\nextends: default\nelements:\n  - {where: {student: "0.*"}, take: [3, 1], rescale: variance}\n'
+    )
+    student, teacher = mlp(2), mlp(4)
+    ws.initialize(student, teacher, (1, 4), rules=file)
+    assert torch.equal(student[0].weight, teacher[0].weight[[3, 1]])
+    torch.testing.assert_close(student[2].weight, teacher[2].weight[::2][:, [3, 1]] * 2**0.5)
+    assert torch.equal(student[4].weight, teacher[4].weight[:, ::2])
+
+
+def test_axes_that_do_not_fit_keep_their_own_values_where_unmatched_ones_may(file: Path) -> None:
+    file.write_text("version: 1\nunmatched: keep\n")
+    plan = ws.plan(Transformer(4, 2, 2), Transformer(8, 4, 2, hidden=4), TOKENS, rules=file)
+    kept = {item.student for item in plan.kept}
+    assert {"blocks.0.fc1.weight", "blocks.1.fc2.weight"} <= kept
+    assert "blocks.0.attn.q.weight" not in kept

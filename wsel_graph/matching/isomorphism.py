@@ -20,9 +20,10 @@ Pairs = dict[int, int]
 def pair_nodes(student: ComponentGraph, ours: Iterable[int], teacher: ComponentGraph, theirs: Iterable[int]) -> Pairs:
     """Teacher node for student node; nodes without a certain counterpart are left out."""
     ours, theirs = list(ours), list(theirs)
-    whole = Part(student, ours), Part(teacher, theirs)
-    if (pairs := _isomorphic(*whole)) is not None:
-        return pairs
+    for detailed in (True, False):
+        whole = Part(student, ours, detailed=detailed), Part(teacher, theirs, detailed=detailed)
+        if (pairs := _isomorphic(*whole)) is not None:
+            return pairs
     coarse = Part(student, ours, coarse=True), Part(teacher, theirs, coarse=True)
     found = _isomorphic(*coarse)
     if found is None:
@@ -31,7 +32,7 @@ def pair_nodes(student: ComponentGraph, ours: Iterable[int], teacher: ComponentG
 
 
 def _isomorphic(student: Part, teacher: Part) -> Pairs | None:
-    """A pairing of all nodes that keeps all structure; None when there is none."""
+    """A pairing of all nodes that keeps all structure; None when there is none, or when it is not certain."""
     if len(student.members) != len(teacher.members):
         return None
     fixed: list[tuple[int, int]] = []
@@ -40,23 +41,24 @@ def _isomorphic(student: Part, teacher: Part) -> Pairs | None:
         other = classes(teacher.both({t: f"pair {i}" for i, (_, t) in enumerate(fixed)}))
         if {c: len(n) for c, n in mine.items()} != {c: len(n) for c, n in other.items()}:
             return None
-        open_ = [colour for colour, nodes in mine.items() if len(nodes) > 1]
-        if not open_:
-            return {nodes[0]: other[colour][0] for colour, nodes in mine.items()}
-        first = mine[open_[0]][0]
-        fixed.append((first, _most_alike(student, first, teacher, other[open_[0]])))
+        open_ = next((colour for colour, nodes in mine.items() if len(nodes) > 1), None)
+        if open_ is None:
+            pairs = {nodes[0]: other[colour][0] for colour, nodes in mine.items()}
+            return pairs if _keeps_edges(student, teacher, pairs) else None
+        if not (student.interchangeable(mine[open_]) and teacher.interchangeable(other[open_])):
+            return None
+        fixed.append((mine[open_][0], other[open_][0]))
     return None
 
 
-def _most_alike(student: Part, node: int, teacher: Part, candidates: list[int]) -> int:
-    """The first candidate that is read through the same activation functions, else the first."""
-    wanted = _details(student, node)
-    return next((other for other in candidates if _details(teacher, other) == wanted), candidates[0])
-
-
-def _details(part: Part, node: int) -> list[tuple[str, ...]]:
-    uses = part.graph.consumers[node]
-    return sorted(tuple(sorted(edge.tags)) for _, edge in uses)
+def _keeps_edges(student: Part, teacher: Part, pairs: Pairs) -> bool:
+    """Whether the operands of every node correspond, as the proof that a pairing keeps all structure."""
+    for node, other in pairs.items():
+        ours = sorted((repr(mark), -1 if s is None else pairs[s]) for mark, s, _ in student.operands(node))
+        theirs = sorted((repr(mark), -1 if t is None else t) for mark, t, _ in teacher.operands(other))
+        if ours != theirs:
+            return False
+    return True
 
 
 def _surroundings(student: Part, teacher: Part, known: Pairs) -> Pairs:

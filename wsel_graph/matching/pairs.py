@@ -75,7 +75,7 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
         tuple(reasons.items()),
         found.candidates,
         tuple(nodes.layers),
-        (*notes, *governing.notes()),
+        (*notes, *found.notes, *governing.notes()),
         {name: subjects.of_tensor(name) for name in student.own_names},
         required,
     )

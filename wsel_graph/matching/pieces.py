@@ -68,6 +68,7 @@ class Found:
     pieces: dict[str, tuple[Piece, ...]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)  # teacher tensors that fit equally well
+    notes: list[str] = field(default_factory=list)  # tensors whose uses correspond to different teacher tensors
 
 
 class PieceFinder:
@@ -94,7 +95,17 @@ class PieceFinder:
                 found.reasons[tensor] = result or "the teacher has no counterpart"
             else:
                 found.pieces[tensor] = result
+                found.notes.extend(self._disagreement(tensor, uses, pairs))
         return found
+
+    def _disagreement(self, tensor: str, uses: list[Use], pairs: Mapping[int, int]) -> list[str]:
+        """A note when the uses of a shared tensor correspond to several teacher tensors."""
+        nodes = self._teacher.components.nodes
+        slots = [(name, dict(nodes[pairs[node]].slots)) for node, name, slot in uses if node in pairs and not slot.rows]
+        others = dict.fromkeys(held[name].tensor for name, held in slots if name in held)
+        if len(others) < 2:
+            return []
+        return [f"{tensor} is used {len(slots)} times, where the teacher has {len(others)} tensors: the first is taken"]
 
     def _candidates(self, others: Iterable[int], uses: list[Use], number: int) -> tuple[str, ...]:
         slot = next(name for node, name, _ in uses if node == number)

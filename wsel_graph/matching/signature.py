@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 
-from wsel_graph.matching.components import ROOTS, UNORDERED, ComponentGraph, Edge, Node
+from wsel_graph.matching.components import ROOTS, UNORDERED, ComponentGraph, Edge, Node, Slot
 
 Colours = dict[int, str]
 
@@ -20,10 +21,11 @@ def digest(*parts: object) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
 
 
-def edge_mark(node: Node, place: int, edge: Edge) -> object:
-    """What distinguishes an operand: its place where order matters, and a non-linearity before a product."""
+def edge_mark(node: Node, place: int, edge: Edge, detailed: bool) -> object:
+    """What distinguishes an operand: its place where order matters, and else whether (or which) non-linearities are
+    before it."""
     if node.label in UNORDERED:
-        return "act" in edge.tags
+        return tuple(sorted(edge.tags)) if detailed and node.label == "mul" else "act" in edge.tags
     return place if not node.slots else 0
 
 
@@ -33,10 +35,15 @@ class Part:
     Args:
         members: Node numbers in order of execution.
         coarse: Leave out norms and other components that only rescale: what they read stands in their place.
+        detailed: Tell the activation functions before a product apart.
     """
 
-    def __init__(self, graph: ComponentGraph, members: Iterable[int], *, coarse: bool = False) -> None:
+    def __init__(
+        self, graph: ComponentGraph, members: Iterable[int], *, coarse: bool = False, detailed: bool = False
+    ) -> None:
         self.graph = graph
+        self._detailed = detailed
+        self._details: Colours | None = None
         own = sorted(members)
         self._inside = set(own)
         self._coarse = coarse
@@ -52,7 +59,10 @@ class Part:
     def operands(self, number: int) -> list[tuple[object, int | None, Edge]]:
         """The mark, the source and the edge of every operand."""
         node = self.graph.nodes[number]
-        return [(edge_mark(node, place, edge), self.source_of(edge), edge) for place, edge in enumerate(node.inputs)]
+        return [
+            (edge_mark(node, place, edge, self._detailed), self.source_of(edge), edge)
+            for place, edge in enumerate(node.inputs)
+        ]
 
     def outside(self, edge: Edge) -> str:
         """What an operand from outside is called."""
@@ -72,14 +82,15 @@ class Part:
 
     def downstream(self, start: Mapping[int, str] | None = None) -> Colours:
         """A hash of all that each member flows into."""
-        readers = self.readers()
+        readers = self._readers
         found: Colours = {}
         for number in reversed(self.members):
             uses = sorted((repr(mark), found[reader]) for mark, reader in readers[number])
             found[number] = digest(self.graph.nodes[number].label, uses, (start or {}).get(number, ""))
         return found
 
-    def readers(self) -> dict[int, list[tuple[object, int]]]:
+    @cached_property
+    def _readers(self) -> dict[int, list[tuple[object, int]]]:
         """For every member, the members that read it and as which operand."""
         found: dict[int, list[tuple[object, int]]] = {number: [] for number in self.members}
         for number in self.members:
@@ -89,23 +100,50 @@ class Part:
         return found
 
     def both(self, start: Mapping[int, str] | None = None) -> Colours:
-        """Upstream and downstream together: equal only where the structure on both sides is."""
+        """Upstream and downstream together, refined by what is beside a node until no more nodes are told apart."""
         up, down = self.upstream(start), self.downstream(start)
-        return {number: digest(up[number], down[number]) for number in self.members}
+        colours = self._shared({number: digest(up[number], down[number]) for number in self.members})
+        count = 0
+        while count < (now := len(set(colours.values()))) < len(self.members):
+            count, colours = now, self._refined(colours)
+        return colours
+
+    def _refined(self, colours: Colours) -> Colours:
+        """Every colour with those of the operands and of the readers."""
+        readers = self._readers
+        return {
+            n: digest(
+                colours[n],
+                sorted((repr(m), colours[s] if s is not None else self.outside(e)) for m, s, e in self.operands(n)),
+                sorted((repr(m), colours[r]) for m, r in readers[n]),
+            )
+            for n in self.members
+        }
+
+    def _shared(self, colours: Colours) -> Colours:
+        """Nodes that hold one parameter take part in each other's colours: both sides use it that often, and so."""
+        holders: dict[Slot, list[int]] = {}
+        for number in self.members:
+            for _, slot in self.graph.nodes[number].slots:
+                holders.setdefault(slot, []).append(number)
+        found = dict(colours)
+        for numbers in holders.values():
+            if len(numbers) > 1:
+                common = digest(sorted(colours[number] for number in numbers))
+                found |= {number: digest(found[number], common) for number in numbers}
+        return found
+
+    def interchangeable(self, nodes: Sequence[int]) -> bool:
+        """Whether nodes of one colour keep one colour when activation functions are told apart too."""
+        if self._details is None:
+            self._details = Part(self.graph, self._inside, coarse=self._coarse, detailed=True).both()
+        return len({self._details[node] for node in nodes}) == 1
 
     def neighbourhoods(self, radius: int, start: Mapping[int, str]) -> Colours:
         """Weisfeiler-Lehman colours after `radius` rounds; `start` replaces the labels of the nodes it holds."""
-        readers = self.readers()
         colours = {n: start.get(n, self.graph.nodes[n].label) for n in self.members}
         for _ in range(radius):
-            colours = {
-                n: start.get(n) or digest(
-                    colours[n],
-                    sorted((repr(m), colours[s] if s is not None else self.outside(e)) for m, s, e in self.operands(n)),
-                    sorted((repr(m), colours[r]) for m, r in readers[n]),
-                )
-                for n in self.members
-            }  # fmt: skip
+            colours = self._refined(colours) | {n: start[n] for n in self.members if n in start}
         return colours
 
     def kind(self) -> str:

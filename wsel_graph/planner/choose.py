@@ -15,7 +15,7 @@ from wsel_graph.plan import Choice
 from wsel_graph.planner.elements import Elements, Method, method_name
 from wsel_graph.planner.flat import Run, find_runs, flat_positions, flat_runs, pieces
 from wsel_graph.planner.joint import Joint, Joints, PairedDim, shorten
-from wsel_graph.planner.pinned import fate, larger_message, pinned_message
+from wsel_graph.planner.pinned import fate, larger_message, nothing_to_repeat_message, pinned_message
 from wsel_graph.planner.runs import groups, pinned, role, sizes, status
 from wsel_graph.planner.settings import Governor, Settings, subjects_of
 from wsel_graph.planner.tokens import token_rows
@@ -120,7 +120,7 @@ class Chooser:
         small, large = sizes(run)
         settings, places = self.settings(run), self._joints.places(run[-1])
         if whole_at := next((joint.whole_at for joint in run if joint.whole_at), ""):
-            self._check_whole(run, whole_at, self._key(run))
+            self._check_whole(run, whole_at, self._key(run) is not None or isinstance(settings.take, tuple))
             return Chosen("whole", range(large))
         if isinstance(settings.take, TokenMap):
             return Chosen("tokens", *token_rows(settings.take, places, small, large))
@@ -136,7 +136,7 @@ class Chooser:
 
     def _adapted(self, run: Run, fixed: CoupledGroup, settings: Settings) -> Chosen:
         (small, large), places = sizes(run), self._joints.places(run[-1])
-        names = dict.fromkeys(place.rpartition(":")[0] for place in places)
+        names = tensors_at(places)
         match fate(fixed, settings.resize, names, self._graphs[0]):
             case "interpolate":
                 return Chosen("interpolated", range(large))
@@ -147,21 +147,23 @@ class Chooser:
         raise Unfit(pinned_message(fixed, places, small, large), names, why)
 
     def _grown(self, run: Run, settings: Settings) -> Chosen:
-        small, large = sizes(run)
+        (small, large), places = sizes(run), self._joints.places(run[-1])
         if settings.grow == "tile":
+            if not all(joint.teacher for joint in run):
+                message = nothing_to_repeat_message(self._role(run), places, small)
+                raise Unfit(message, tensors_at(places), f"the teacher has no axis to repeat for {self._role(run)}")
             return Chosen("tiled" + _flat_word(run), [element % large for element in range(small)])
         if settings.grow == "keep":
             return Chosen("grown" + _flat_word(run), range(large), range(large))
         merged = any(len(other) > 1 for other in self._found.get(run[0], ()))
         flat, roles = merged and settings.unit != "flat", [self._role((joint,)) for joint in run]
-        places = self._joints.places(run[-1])
         message = larger_message(self._role(run), roles, places, (small, large), flat)
         raise Unfit(message, tensors_at(places), f"larger than the teacher on {self._role(run)}: {small} > {large}")
 
-    def _check_whole(self, run: Run, whole_at: str, key: str | None) -> None:
+    def _check_whole(self, run: Run, whole_at: str, named: bool) -> None:
         small, large = sizes(run)
         both = all(joint.student and joint.teacher for joint in run)
-        if key is not None or (both and small != large):
+        if named or (both and small != large):
             name = whole_at.rpartition(":")[0]
             message = (
                 f"{shorten(self._joints.places(run[-1]))}: size {small} in the student, {large} in the teacher, and "

@@ -47,6 +47,7 @@ class PairedDim:
     student: Axis
     teacher: Axis
     leaves: tuple[Leaf, ...]
+    cores: bool = False  # whether the leaves leave out single rows around the axes, which differ
 
     @property
     def dim(self) -> int:
@@ -123,10 +124,10 @@ class Joints:
     def _add(self, piece: Piece, number: int) -> None:
         ours, theirs = self._axes(piece, number)
         try:
-            leaves = self._aligned(ours, theirs)
+            leaves, cores = self._aligned(ours, theirs)
         except Misaligned as fault:
             raise self.misaligned(piece, number, fault) from None
-        paired = PairedDim(piece, number, ours, theirs, leaves)
+        paired = PairedDim(piece, number, ours, theirs, leaves, cores)
         for leaf in leaves:
             if leaf.whole:
                 self._take_whole(leaf, paired.place)
@@ -134,19 +135,16 @@ class Joints:
                 self._relate(leaf, paired.place)
         self.dims.setdefault(piece, []).append(paired)
 
-    def _aligned(self, ours: Axis, theirs: Axis) -> tuple[Leaf, ...]:
+    def _aligned(self, ours: Axis, theirs: Axis) -> tuple[tuple[Leaf, ...], bool]:
+        """The leaves, and whether single rows around two position axes are left out (differing class tokens)."""
         if self._same_places(ours, theirs):
-            return (Leaf(ours, theirs),)
-        return tuple(align(*self._without_prefix(ours, theirs), self._belong))
-
-    def _without_prefix(self, ours: Axis, theirs: Axis) -> tuple[Axis, Axis]:
-        """Two position axes without the single rows around them, where they differ in those (class tokens)."""
+            return (Leaf(ours, theirs),), False
         small, large = rows(ours), rows(theirs)
         inner = [atom for axis in (ours, theirs) for atom in atoms(axis)]
         differ = (small.lead, small.trail) != (large.lead, large.trail)
-        if differ and inner and all(self._groups[atom].pinned == "position" for atom in inner):
-            return small.core, large.core
-        return ours, theirs
+        cores = differ and bool(inner) and all(self._groups[atom].pinned == "position" for atom in inner)
+        pair = (small.core, large.core) if cores else (ours, theirs)
+        return tuple(align(*pair, self._belong)), cores
 
     def _same_places(self, student: Axis, teacher: Axis) -> bool:
         """Whether both are all pinned and of one size, yet seen in another way: as a grid, or as one run."""

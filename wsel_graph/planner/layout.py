@@ -76,8 +76,7 @@ class Layouts:
         taken, filled = self._chooser.taken(paired), self._chooser.filled(paired)
         leaves = [leaf for leaf in paired.leaves if self.reason(leaf)]
         ours, theirs = rows(paired.student), rows(paired.teacher)
-        whole = [leaf.student for leaf in paired.leaves if leaf.whole] == [paired.student]
-        if not leaves and (whole or (ours.lead, ours.trail) == (theirs.lead, theirs.trail)):
+        if not leaves and not paired.cores:
             return Layout(taken, filled)
         small, large = (_Shape(side.lead, (), side.trail) for side in (ours, theirs))
         kind: ResizeKind = "linear"

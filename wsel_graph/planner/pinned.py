@@ -93,3 +93,11 @@ def larger_message(role: str, roles: Sequence[str], places: Sequence[str], sizes
         f"in `elements` of a rule file (tile repeats the teacher's elements, keep leaves the rest to the student):\n"
         f"  - where: {{role: {where}}}\n    grow: tile"
     )
+
+
+def nothing_to_repeat_message(role: str, places: Sequence[str], small: int) -> str:
+    """What to say when an axis that the teacher lacks should be repeated."""
+    return (
+        f"{shorten(places)}: the student has {small} elements on the coupled axis {role}, and the teacher has no such "
+        "axis, so there is nothing for `grow: tile` to repeat. Write `grow: keep`, which fills the first element."
+    )
