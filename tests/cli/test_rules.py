@@ -102,6 +102,17 @@ def test_check_in_words(run: Callable[..., Run], tmp_path: Path) -> None:
     assert "Would initialise" in done.out
 
 
+def test_check_does_not_blame_a_file_for_what_it_extends(models: str, run: Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("version: 1\nextends: default\nelements:\n  - take: consecutive\n")
+    done = run("rules", "check", tmp_path / "mine.yaml", *sides(models))
+    assert " ".join(done.out.split()).count("default.yaml:4:5 stage *: take first nothing") == 1  # there is no stage
+    assert "govern nothing" not in done.out
+    assert (
+        "These rules govern nothing in these models: default.yaml:4:5"
+        in run("rules", "check", "default", *sides(models)).out
+    )
+
+
 def test_check_without_a_plan_still_shows_what_rules_govern(run: Callable[..., Run], tmp_path: Path) -> None:
     arguments = (*transformers(tmp_path), "--student-arg", "extra=true")
     keeps = RULES.replace('"stem.*"}', '"0.head.*"}').replace("linear}", "norm}").replace("error", "keep")

@@ -30,14 +30,15 @@ def run_check(options: argparse.Namespace) -> Answer:
     couple = load_couple(options)
     with working("matching and planning"):
         checked = check_rules(couple.student_graph, couple.teacher_graph, found, lambda: make_plan(couple, options))
-    return _checked(options.rules, checked, couple)
+    return _checked(options.rules, found.source, checked, couple)
 
 
-def _checked(name: str, checked: Check, couple: Couple) -> Answer:
+def _checked(name: str, source: str, checked: Check, couple: Couple) -> Answer:
     """What every rule governs, and the plan or why there is none; exit code 1 without a plan."""
     rows = [(_place(rule), rule.says, *_governed(rule)) for rule in checked.rules]
     parts: list[Any] = [table("Rules (the first that matches governs)", ("rule", "says", "governs", "such as"), rows)]
-    if idle := [_place(rule) for rule in checked.rules if not rule.names]:
+    own = [rule for rule in checked.rules if rule.at.file == source]  # not those of files that it extends
+    if idle := [_place(rule) for rule in own if not rule.names]:
         parts.append(f"\nThese rules govern nothing in these models: {', '.join(idle)}")
     document = {
         "rules": name,
