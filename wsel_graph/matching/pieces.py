@@ -253,10 +253,22 @@ def pieces_by_name(
     return found
 
 
-def _holders(structure: Structure) -> dict[str, list[tuple[str, str, int]]]:
-    """How each tensor is used: the label, the slot and the number of parts of every component that holds it."""
-    found: dict[str, list[tuple[str, str, int]]] = {}
-    for node in structure.components.nodes:
+def _holders(structure: Structure) -> dict[str, list[object]]:
+    """How each tensor is used: label, slot and number of parts of every component that holds it, and what is next to
+    it, components that only rescale passed over."""
+    found: dict[str, list[object]] = {}
+    nodes, consumers = structure.components.nodes, structure.components.consumers
+
+    def before(number: int) -> list[str]:
+        sources = [edge.source for edge in nodes[number].inputs]
+        return sorted({label for n in sources for label in (before(n) if nodes[n].light else [nodes[n].label])})
+
+    def after(number: int) -> list[str]:
+        readers = [reader for reader, _ in consumers[number]]
+        return sorted({label for n in readers for label in (after(n) if nodes[n].light else [nodes[n].label])})
+
+    for number, node in enumerate(nodes):
         for name, slot in node.slots:
-            found.setdefault(slot.tensor, []).append((node.label, name, node.part[1]))
+            use = (node.label, name, node.part[1], before(number), after(number))
+            found.setdefault(slot.tensor, []).append(use)
     return found
