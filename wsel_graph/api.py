@@ -142,7 +142,7 @@ def draft_rules(student: Model, teacher: Model, example_inputs: Any = None, *, t
             return rules, lambda: plan(ours, theirs, rules=rules)
 
         decisions, made = settle(ours, theirs, attempt)
-    return Drafting(ours, theirs, decisions, made).text()
+    return Drafting(ours, theirs, decisions, made).text().replace(str(file), "this file")
 
 
 def _as_graph(side: str, model: Model, example_inputs: Any) -> ModelGraph:

@@ -70,7 +70,6 @@ REFUSED = {
     "a smaller vocabulary": lambda: (Language(8, tied=False, vocabulary=7), Language(16, tied=False), IDS),
     "axes laid otherwise": lambda: (Laid((2, 2)), Laid((2, 2, 4)), (1, 4)),
     "axes that need all elements": lambda: (Laid((3, 3)), Laid((2, 2, 2)), (1, 4)),
-    "axes coupled otherwise": lambda: (Wired(4, 3, tied=False), Wired(8, 8, tied=True), (1, 4)),
 }
 
 CHAIN = {"a": (4, 8), "b": (8, 8), "c": (8, 3)}
@@ -131,6 +130,7 @@ def test_a_draft_settles_what_is_refused(pair: Pair, tmp_path: Path) -> None:
 
 REAL = {
     "swin windows": ("timm", "swin_tiny_patch4_window7_224", "swin_tiny_patch4_window7_224", {"window_size": 4}),
+    "axes coupled otherwise": ("timm", "mobilevit_s", "mobilevit_xxs", {}),
     "shuffled halves": ("torchvision", "shufflenet_v2_x2_0", "shufflenet_v2_x0_5", {}),
     "vision transformer": ("timm", "vit_small_patch16_224", "vit_tiny_patch16_224", {"depth": 4, "num_classes": 9}),
 }
@@ -205,12 +205,15 @@ def test_modules_and_graphs_give_the_same() -> None:
         ws.draft_rules(student, student, inputs)
 
 
-def test_what_no_rule_settles_is_said() -> None:
-    student, teacher = graphs(lambda: (nn.Sequential(nn.Linear(4, 2)), nn.Sequential(nn.LayerNorm(4)), (1, 4)))
+def test_what_stands_against_a_pair_even_so_is_said(tmp_path: Path) -> None:
+    student, teacher = graphs(lambda: (Wired(4, 3, tied=False), Wired(8, 8, tied=True), (1, 4)))
     text = ws.draft_rules(student, teacher)
-    assert (
-        "# This pair is refused, and no rule of this language is known to settle it:\n#   the plan would copy" in text
-    )
+    assert "# This pair is refused, even with the rules that are marked CHECK." in text
+    reason = "the plan would copy nothing: no student tensor receives teacher values (asked for by this file:"
+    assert reason in " ".join(text.replace("#", "").split())
+    assert '  #   or pair: {student: "first.weight", teacher: "first.weight"}, or "left.weight"\n' in text
+    with pytest.raises(ws.WselError, match="copy nothing"):
+        planned(text, student, teacher, tmp_path)
 
 
 def test_attempts_are_bounded() -> None:

@@ -74,7 +74,7 @@ class Drafting:
         if self.decisions.none:
             yield "# As it stands, this file says what happens without any: change what you want changed."
         elif self.decisions.refused:
-            yield "# This pair is refused, and no rule of this language is known to settle it:"
+            yield "# This pair is refused, even with the rules that are marked CHECK. What still stands against it:"
             yield from wrapped(self.decisions.refused, "#   ")
         else:
             yield "# Without rules this pair is refused. The rules that settle it are marked CHECK: they are guesses."
