@@ -2,6 +2,7 @@
 
 from wsel_graph.api import InitResult as InitResult
 from wsel_graph.api import apply as apply
+from wsel_graph.api import draft_rules as draft_rules
 from wsel_graph.api import initialize as initialize
 from wsel_graph.api import load_rules as load_rules
 from wsel_graph.api import plan as plan

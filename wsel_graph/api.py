@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +26,7 @@ from wsel_graph.planner.builder import build_plan
 from wsel_graph.planner.elements import ElementFunction, Elements, Method
 
 if TYPE_CHECKING:
+    from wsel_graph.report.settle import Decisions
     from wsel_graph.selection.rules import RuleFile
 
 Model = nn.Module | ModelGraph
@@ -109,6 +111,40 @@ def plan(
     _refuse_unknown(ours, keep)
     wishes = Wishes(keep, wish.layers, wish.components, wish.unmatched, source)
     return build_plan(ours, theirs, elements, wishes)
+
+
+def draft_rules(student: Model, teacher: Model, example_inputs: Any = None, *, teacher_inputs: Any = None) -> str:
+    """A complete rule file for two models, with comments: a start for changes.
+
+    For a pair that fits without rules it gives the same plan as the default rules. For one that is refused it holds
+    the rules that would settle it, marked CHECK.
+
+    Args:
+        student: The network to initialise, or its `ModelGraph`.
+        teacher: The larger network, or its `ModelGraph`.
+        example_inputs: Inputs that both models run on; not needed for a `ModelGraph`.
+        teacher_inputs: Inputs for the teacher where they differ.
+    Returns:
+        YAML, which `load_rules` reads from a file.
+    Raises:
+        WselError: If a model cannot be traced.
+    """
+    from wsel_graph.report.draft import Drafting
+    from wsel_graph.report.settle import settle
+
+    _refuse_same(student, teacher)
+    ours = _as_graph("student", student, example_inputs)
+    theirs = _as_graph("teacher", teacher, example_inputs if teacher_inputs is None else teacher_inputs)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "draft.yaml"
+
+        def attempt(decisions: Decisions) -> tuple[RuleFile, Callable[[], Plan]]:
+            file.write_text(Drafting(ours, theirs, decisions, None).text(), encoding="utf-8")
+            rules = load_rules(file)
+            return rules, lambda: plan(ours, theirs, rules=rules)
+
+        decisions, made = settle(ours, theirs, attempt)
+    return Drafting(ours, theirs, decisions, made).text().replace(str(file), "this file")
 
 
 def _as_graph(side: str, model: Model, example_inputs: Any) -> ModelGraph:

@@ -140,7 +140,7 @@ def _wishes(made: argparse.ArgumentParser) -> None:
 def _rules(commands: Commands[argparse.ArgumentParser]) -> None:
     text = "check, describe or draft selection-rule files"
     parts = commands.add_parser("rules", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
-    check = _command(parts, "check", "read a rule file; with two models, see what it leads to", run_check)
+    check = _command(parts, "check", "read a rule file; with two models, see what every rule governs", run_check)
     check.add_argument("rules", metavar="FILE", help="a file, or the name of a shipped one")
     _couple(check, required=False)
     _command(parts, "schema", "print the JSON schema of rule files, for editors", run_schema)

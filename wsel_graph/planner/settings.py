@@ -101,6 +101,11 @@ class Governor:
             return self._elements.method, False
         return ("uniform" if rule is None else _usable(rule)), False
 
+    @property
+    def used(self) -> frozenset[int]:
+        """Numbers, in order of priority, of the rules that governed anything so far."""
+        return frozenset(self._governing)
+
     def notes(self) -> tuple[str, ...]:
         """A line for every rule of the user's own file that governed nothing."""
         return tuple(
