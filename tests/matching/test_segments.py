@@ -14,8 +14,11 @@ from tests.matching.families import Kind, Net, Sizes, Spec, Stage, inputs
 from tests.nets import Transformer
 from tests.scrambled import flat
 from wsel_graph.matching.layers import select_layers
+from wsel_graph.matching.pairs import match
 from wsel_graph.matching.segments import Item, Segment, layer_length, layers
 from wsel_graph.matching.structure import Structure, structure
+from wsel_graph.matching.wishes import Wishes
+from wsel_graph.selection import LayerRule, Place
 
 ATTENTION, MLP = Kind("attention"), Kind("mlp")
 LAYER = (ATTENTION, MLP)
@@ -252,3 +255,17 @@ def test_a_list_that_does_not_fit_says_what_would(blocks: list[int]) -> None:
         f"layers: stage 'enc' has 2 student blocks and 5 teacher blocks of this kind, and the list names {blocks}. "
         "Give one teacher block (0 to 4) per student block."
     )
+
+
+def test_blocks_on_the_input_itself_are_a_stage() -> None:
+    """Their stream is pinned (`input`), and their blocks are chosen as any other's."""
+
+    def encoder(depth: int) -> nn.Module:
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+        return nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+
+    student, teacher = ws.trace(encoder(2), (2, 5, 8)), ws.trace(encoder(5), (2, 5, 8))
+    last = LayerRule(("*",), "last", None, Place("x", 1, 1))
+    for wishes, block in ((Wishes(), 1), (Wishes(layers=(last,)), 4)):
+        found = dict(match(student, teacher, wishes).pieces)
+        assert found["layers.1.linear1.weight"][0].teacher.tensor == f"layers.{block}.linear1.weight"

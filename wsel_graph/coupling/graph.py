@@ -118,9 +118,13 @@ class ModelGraph:
 
     def stream(self, node: str) -> frozenset[Atom]:
         """The atoms that may be selected from in the (first) result of a graph node."""
+        pinned = self._walk.solver.pinned
+        return frozenset(atom for atom in self.all_atoms(node) if atom not in pinned)
+
+    def all_atoms(self, node: str) -> frozenset[Atom]:
+        """Every atom in the (first) result of a graph node, pinned ones too."""
         solver = self._walk.solver
-        found = {atom for axis in self._axes_at(node) for atom in atoms(solver.resolve(axis))}
-        return frozenset(atom for atom in found if atom not in solver.pinned)
+        return frozenset(atom for axis in self._axes_at(node) for atom in atoms(solver.resolve(axis)))
 
     def positions(self, node: str) -> int:
         """How many elements the (first) result of a graph node has for one element of its stream."""

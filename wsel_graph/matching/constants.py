@@ -42,7 +42,7 @@ def _computed(node: fx.Node, known: Mapping[str, torch.Tensor]) -> torch.Tensor:
         found = constant_value(operand, known)
         if found is None and shapes_only:
             facts = operand.meta["value"]
-            found = torch.empty(facts.shape, dtype=facts.dtype)
+            found = torch.empty(facts.shape, dtype=facts.dtype, device="cpu")
         if found is None:
             raise ValueError(operand.name)
         return found

@@ -435,7 +435,7 @@ class _Walk:
         if draft.features is None or not isinstance(facts, TensorInfo) or not _is_cut(node):
             return None
         dim %= len(facts.shape)
-        numbers = torch.arange(draft.features, dtype=torch.int32)
+        numbers = torch.arange(draft.features, dtype=torch.int32, device="cpu")
         return numbers.view(-1, *([1] * (len(facts.shape) - dim - 1))).expand(facts.shape)
 
 

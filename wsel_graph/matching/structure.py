@@ -67,6 +67,8 @@ def structure(graph: ModelGraph) -> Structure:
     components = _labelled(graph, component_graph(graph.captured))
     streams = [graph.stream(node.fx) for node in components.nodes]
     places = [graph.positions(node.fx) if stream else 0 for node, stream in zip(components.nodes, streams, strict=True)]
+    # Blocks that work on the model's input itself have no axis that may be selected from: all axes tell their stream.
+    streams = [stream or graph.all_atoms(n.fx) for n, stream in zip(components.nodes, streams, strict=True)]
     return Structure(graph, components, tuple(fold(segments(components, streams, places))))
 
 
