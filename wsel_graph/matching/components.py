@@ -7,7 +7,7 @@ implementations of one architecture give one graph. Labels carry neither names n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -124,8 +124,3 @@ class ComponentGraph:
             for edge in node.inputs:
                 found[edge.source].append((number, edge))
         return tuple(map(tuple, found))
-
-
-def renumbered(edge: Edge, source: int) -> Edge:
-    """The same edge from another node."""
-    return replace(edge, source=source)

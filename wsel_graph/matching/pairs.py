@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import MatchError
 from wsel_graph.matching.blocks import NO_BLOCK, pair_structures
-from wsel_graph.matching.pieces import Found, Piece, PieceFinder, pieces_by_name
+from wsel_graph.matching.names import pieces_by_name
+from wsel_graph.matching.pieces import Found, PieceFinder
+from wsel_graph.matching.sides import Piece
 from wsel_graph.matching.structure import Structure, structure
 from wsel_graph.matching.subjects import Subjects
 from wsel_graph.matching.wishes import Governing, Wishes, forced_teacher

@@ -2,60 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from wsel_graph.axes import children
-from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.matching.blocks import NodePairs
 from wsel_graph.matching.components import Node, Slot
+from wsel_graph.matching.patches import unfolded_patches
+from wsel_graph.matching.sides import Piece, Side
 from wsel_graph.matching.structure import Structure
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """A tensor, or a part of it.
-
-    Attributes:
-        tensor: Its first name.
-        dims: Its own dims, in the order in which they correspond to the other side's.
-        rows: An own dim and the zero-based elements of it that belong to the part; None for the whole tensor.
-        split: An own dim and the sizes into which it is taken apart, row-major; `dims` then count these instead.
-    """
-
-    tensor: str
-    dims: tuple[int, ...]
-    rows: tuple[int, tuple[int, ...]] | None = None
-    split: tuple[int, tuple[int, ...]] | None = None
-
-    def own_dim(self, dim: int) -> tuple[int, int | None]:
-        """The tensor's own dim behind an entry of `dims`, and which factor of it.
-
-        >>> side = Side("fc.weight", (0, 3, 1, 2), split=(1, (8, 8, 3)))
-        >>> [side.own_dim(dim) for dim in side.dims]
-        [(0, None), (1, 2), (1, 0), (1, 1)]
-        """
-        if self.split is None or dim < self.split[0]:
-            return dim, None
-        first, sizes = self.split
-        return (first, dim - first) if dim < first + len(sizes) else (dim - len(sizes) + 1, None)
-
-    def unfolded(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The tensor's shape with the dim taken apart."""
-        if self.split is None:
-            return shape
-        dim, sizes = self.split
-        return (*shape[:dim], *sizes, *shape[dim + 1 :])
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A student part and the teacher part that fills it."""
-
-    student: Side
-    teacher: Side
-
 
 Use = tuple[int, str, Slot]
 """Where a tensor is used: the node, the name of the slot, the slot."""
@@ -210,65 +164,5 @@ def _without_units(side: Side, shape: tuple[int, ...]) -> Side:
     return Side(side.tensor, tuple(dim for dim in side.dims if shape[dim] != 1), side.rows)
 
 
-def unfolded_patches(graph: ModelGraph, side: Side, rank: int) -> Side | None:
-    """A linear on unfolded patches as a convolution has it: (out, channel, height, width), as far as these exist.
-
-    Which factor of the input axis is which follows from the dims of the model's input that they come from; the
-    kernel dims of `unfold` (im2col) come in the order of the spatial dims.
-    """
-    if len(side.dims) != 2 or side.rows is not None or rank < 3:
-        return None
-    out, into = side.dims
-    factors = children(graph.tensors[side.tensor].axes[into])
-    kernels = itertools.count(2)
-    origins = [next(kernels) if graph.pins_on(factor) == {"kernel"} else graph.input_dim(factor) for factor in factors]
-    known = [origin for origin in origins if origin is not None]
-    if len(factors) != rank - 1 or len(set(known)) < len(factors):
-        return None
-    order = sorted(range(len(factors)), key=lambda place: known[place])
-    shift = len(factors) - 1 if into < out else 0
-    dims = (out + shift, *(into + place for place in order))
-    return Side(side.tensor, dims, split=(into, tuple(factor.size for factor in factors)))
-
-
 def _place(node: Node) -> str:
     return node.tensors[0] if node.tensors else node.fx
-
-
-def pieces_by_name(
-    student: Structure, teacher: Structure, names: Iterable[str], taken: Iterable[str]
-) -> dict[str, Piece]:
-    """Pieces for tensors that structure left open, where an equal name and an equal use decide."""
-    used = set(taken)
-    found: dict[str, Piece] = {}
-    holders = _holders(teacher)
-    own = _holders(student)
-    for name in names:
-        if name not in teacher.graph.tensors or (other := teacher.graph.tensors[name].name) in used or name not in own:
-            continue
-        ours, theirs = student.graph.tensors[name], teacher.graph.tensors[other]
-        if len(ours.shape) == len(theirs.shape) and own[name] == holders.get(other):
-            dims = tuple(range(len(ours.shape)))
-            found[name] = Piece(Side(name, dims), Side(other, dims))
-    return found
-
-
-def _holders(structure: Structure) -> dict[str, list[object]]:
-    """How each tensor is used: label, slot and number of parts of every component that holds it, and what is next to
-    it, components that only rescale passed over."""
-    found: dict[str, list[object]] = {}
-    nodes, consumers = structure.components.nodes, structure.components.consumers
-
-    def before(number: int) -> list[str]:
-        sources = [edge.source for edge in nodes[number].inputs]
-        return sorted({label for n in sources for label in (before(n) if nodes[n].light else [nodes[n].label])})
-
-    def after(number: int) -> list[str]:
-        readers = [reader for reader, _ in consumers[number]]
-        return sorted({label for n in readers for label in (after(n) if nodes[n].light else [nodes[n].label])})
-
-    for number, node in enumerate(nodes):
-        for name, slot in node.slots:
-            use = (node.label, name, node.part[1], before(number), after(number))
-            found.setdefault(slot.tensor, []).append(use)
-    return found

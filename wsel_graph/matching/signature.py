@@ -182,8 +182,3 @@ def classes(colours: Mapping[int, str], of: Callable[[int], bool] = lambda _: Tr
         if of(number):
             found.setdefault(colours[number], []).append(number)
     return found
-
-
-def unique(colours: Sequence[int]) -> bool:
-    """Whether a class has one member."""
-    return len(colours) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wsel_graph.matching.pieces import Piece, Side
+from wsel_graph.matching.sides import Piece, Side
 from wsel_graph.plan import Copy, Indices, View, compact
 from wsel_graph.planner.align import Misaligned
 from wsel_graph.planner.joint import Joints, PairedDim

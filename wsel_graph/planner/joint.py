@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from wsel_graph.axes import UNIT, Atom, Axis, atoms, children, restrict
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
-from wsel_graph.matching.pieces import Piece, Side
+from wsel_graph.matching.sides import Piece, Side
 from wsel_graph.planner.align import Leaf, Misaligned, align
 from wsel_graph.planner.rows import rows
 from wsel_graph.planner.unfit import Unfit, all_of

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import MatchError, PlanError
 from wsel_graph.matching.pairs import Matching, match
-from wsel_graph.matching.pieces import Piece
+from wsel_graph.matching.sides import Piece
 from wsel_graph.matching.wishes import Wishes
 from wsel_graph.plan import Plan
 from wsel_graph.planner.joint import Joint, Joints, shorten

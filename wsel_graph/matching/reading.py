@@ -1,0 +1,103 @@
+"""Facts about the nodes of a captured graph: what they write, cut and rearrange."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import fx
+
+from wsel_graph.capture.recorder import TensorInfo
+from wsel_graph.coupling.propagate import bind, written_parameters
+from wsel_graph.matching import operators as ops
+from wsel_graph.matching.signature import digest
+from wsel_graph.matching.values import Flow, Operand, Value
+from wsel_graph.matching.weights import Weights
+
+
+def trail_of(node: fx.Node, operands: Sequence[Operand]) -> str:
+    """A hash of an operator with its settings, and of the trails of its operands."""
+    settings = fx.node.map_arg((node.args, dict(node.kwargs)), lambda _: None)
+    trails = [(argument, "" if isinstance(value, Weights) else value.trail) for argument, value in operands]
+    return digest(str(node.target), settings, trails)
+
+
+def cut_words(node: fx.Node, name: str) -> frozenset[str]:
+    """From where a part of an axis is taken: the first position, the second, ..."""
+    if name not in ("aten::select", "aten::slice"):
+        return frozenset()
+    source, result = node.all_input_nodes[0].meta["value"], node.meta["value"]
+    if not isinstance(source, TensorInfo) or numel(source) == numel(result):
+        return frozenset()
+    bound = bind(node.target, node.args, node.kwargs)
+    start = bound.get("index") if name == "aten::select" else bound.get("start")
+    return frozenset({f"from {start or 0}"})
+
+
+def read_once(node: fx.Node) -> bool:
+    """Whether nobody but one operator reads a node."""
+    return len(node.users) == 1
+
+
+def passed_on(value: Value, node: fx.Node) -> Value:
+    """A value as the next node passes it on."""
+    return replace(value, direct=value.direct and read_once(node)) if isinstance(value, Flow) else value
+
+
+def written_by(node: fx.Node) -> list[fx.Node]:
+    """The operands that a node writes to."""
+    bound = bind(node.target, node.args, node.kwargs)
+    found = [bound[name] for name in written_parameters(node.target)]
+    return [value for value in found if isinstance(value, fx.Node)]
+
+
+def numel(facts: Any) -> int:
+    """Elements of a tensor; 0 where a node gives something else."""
+    return torch.Size(facts.shape).numel() if isinstance(facts, TensorInfo) else 0
+
+
+def replay(node: fx.Node, value: torch.Tensor) -> Any:
+    """The operator run on another tensor in the place of its one operand."""
+    return node.target(*fx.node.map_arg(node.args, lambda _: value), **node.kwargs)  # type: ignore[operator]
+
+
+def is_cut_later(node: fx.Node) -> bool:
+    """Whether some operator takes a part of this value, with nothing but views and elementwise operators between."""
+    todo, seen = list(node.users), set()
+    while todo:
+        user = todo.pop()
+        if user in seen or user.op != "call_function":
+            continue
+        seen.add(user)
+        if ops.name_of(user.target) in ops.CUTS:
+            return True
+        passes = user.target is operator.getitem or ops.is_layout(user.target) or ops.is_pointwise_op(user.target)
+        if passes and len(seen) < 16:
+            todo.extend(user.users)
+    return False
+
+
+def as_equation_says(node: fx.Node, operands: list[Operand], weight: Weights) -> tuple[Weights, bool]:
+    """The weight of an einsum in the order (out, in), and whether its output features come last in the result."""
+    inputs, _, output = str(node.args[0]).replace(" ", "").partition("->")
+    held = next(place for place, (_, value) in enumerate(operands) if isinstance(value, Weights))
+    own, data = inputs.split(",")[held], inputs.split(",")[1 - held]
+    out = [letter for letter in own if letter in output and letter not in data]
+    into = [letter for letter in own if letter in data and letter not in output]
+    if len(own) != 2 or len(out) != 1 or len(into) != 1:
+        return weight.opaque(), False
+    order = (own.index(out[0]), own.index(into[0]))
+    return weight.rearranged(lambda seen: seen.permute(order)), output.endswith(out[0])
+
+
+def in_order(node: fx.Node, name: str, flows: list[tuple[str, Flow]]) -> list[tuple[str, Flow]]:
+    """The operand whose axis comes last in the result comes last; an einsum may name it first."""
+    if name != "aten::einsum" or len(flows) != 2:
+        return flows
+    equation = str(node.args[0]).replace(" ", "")
+    inputs, _, output = equation.partition("->")
+    first = inputs.split(",")[0]
+    return flows[::-1] if output and output[-1] in first else flows
