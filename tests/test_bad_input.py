@@ -93,7 +93,8 @@ REFUSED = [
     pytest.param(
         lambda: (extended(), Transformer(16, 4, 4)), TOKENS, MatchError,
         r"4 student tensors have no counterpart in the teacher:\n  - blocks\.1\.norm2\.1\.weight \[8, 8\]: its block "
-        r"has it, the teacher's block has nothing that certainly corresponds.*pass keep=\['blocks\.1\.norm2\.1\.\*', 'blocks\.1\.fc1\.\*'\]",
+        r"has it, the teacher's block has nothing that certainly corresponds.*pass keep=\['blocks\.1\.norm2\.1\.\*', "
+        r"'blocks\.1\.fc1\.\*'\]",
         id="extra part",
     ),
     pytest.param(

@@ -31,5 +31,6 @@ def digests(seed: int) -> list[str]:
 
 def test_the_plan_does_not_depend_on_hash_order() -> None:
     first, second = digests(1), digests(2)
-    assert first == second and len(first) == 6
+    assert first == second
+    assert len(first) == 6
     assert all(first[i] == first[i + 1] for i in range(0, 6, 2))

@@ -1,4 +1,4 @@
-"""O4 on published pairs: networks of one depth without norms across channels, the larger with everything left out at zero."""
+"""O4 on published pairs: networks of one depth, without norms across channels."""
 
 from __future__ import annotations
 
