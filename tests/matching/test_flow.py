@@ -403,3 +403,20 @@ def test_the_digraph_has_every_node_and_edge() -> None:
     pairs = {(edge.source, number) for number, node in enumerate(graph.nodes) for edge in node.inputs}
     assert set(graph.digraph.edges) == pairs
     assert graph.digraph.nodes[0]["label"] == graph.nodes[0].label
+
+
+def test_one_matrix_of_a_stack() -> None:
+    """An expert is one matrix of a stack; the dim that it is selected from comes first, and values stay in place."""
+
+    def code(m: Code, x: Tensor) -> Tensor:
+        up, gate = F.linear(x, m.w[1]).chunk(2, -1)
+        return F.linear(x, m.v[0].T) + up * gate.sigmoid()
+
+    experts = {"w": (3, 12, 4), "v": (3, 4, 6)}
+    slots = [node.slots[0][1] for node in graph_of(Code(code, **experts)).nodes if node.slots]
+    assert [(slot.tensor, slot.dims, slot.feature) for slot in slots] == [
+        ("w", (0, 1, 2), 1), ("w", (0, 1, 2), 1), ("v", (0, 2, 1), 1),
+    ]  # fmt: skip
+    student, teacher = Code(code, **experts), Code(code, **experts)
+    ws.initialize(student, teacher, (2, 5, 4))
+    assert all(torch.equal(a, b) for a, b in zip(student.parameters(), teacher.parameters(), strict=True))

@@ -179,9 +179,9 @@ def _slot(draft: Draft, name: str, leaf: Leaf, part: int | None) -> Slot:
     dims = own_dims(leaf)
     if dims is None or draft.features is None:
         return Slot(leaf.name, dims, shape=leaf.shape)
-    feature = next((i for i, dim in enumerate(dims) if leaf.shape[dim] >= draft.features), None)
+    feature = next((i for i in reversed(range(len(dims))) if leaf.shape[dims[i]] >= draft.features), None)
     if name == "weight" and len(dims) > 1:
-        feature = 0 if draft.leading else len(dims) - 2
+        feature = len(_hidden_dims(leaf)) if draft.leading else len(dims) - 2
     if feature is None:
         return Slot(leaf.name, dims, shape=leaf.shape)
     start = leaf.starts()[dims[feature]]
@@ -194,11 +194,21 @@ def _slot(draft: Draft, name: str, leaf: Leaf, part: int | None) -> Slot:
 
 
 def own_dims(leaf: Leaf) -> tuple[int, ...] | None:
-    """The tensor's own dims in the order in which the operator sees them; None where views merged or split them."""
+    """The tensor's own dims in the order in which the operator sees them; None where views merged or split them.
+
+    Dims that the operator does not see, because one element of them was selected (an expert of a stack), come first.
+    """
     seen = leaf.dims()
     if seen is None:
         return None
     if len(seen) != len(leaf.shape):
-        return tuple(dim for dim in seen if dim is not None)
+        return (*_hidden_dims(leaf), *(dim for dim in seen if dim is not None))
     rest = iter([dim for dim in range(len(leaf.shape)) if dim not in seen])
     return tuple(next(rest) if dim is None else dim for dim in seen)
+
+
+def _hidden_dims(leaf: Leaf) -> list[int]:
+    seen = leaf.dims() or ()
+    if len(seen) == len(leaf.shape):
+        return []
+    return [dim for dim, size in enumerate(leaf.shape) if size > 1 and dim not in seen]

@@ -20,7 +20,7 @@ Pairs = dict[int, int]
 def pair_nodes(student: ComponentGraph, ours: Iterable[int], teacher: ComponentGraph, theirs: Iterable[int]) -> Pairs:
     """Teacher node for student node; nodes without a certain counterpart are left out."""
     ours, theirs = list(ours), list(theirs)
-    for detail in (Detail.RESULTS, Detail.WORDS, Detail.NONE):
+    for detail in (Detail.TRAILS, Detail.RESULTS, Detail.WORDS, Detail.NONE):
         whole = Part(student, ours, detail=detail), Part(teacher, theirs, detail=detail)
         if (pairs := _isomorphic(*whole)) is not None:
             return pairs

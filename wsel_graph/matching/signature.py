@@ -28,7 +28,8 @@ class Detail(IntEnum):
     NONE = 0  # where order matters, the place of an operand; else whether a non-linearity is before it
     WORDS = 1  # what two implementations of one function share: activation functions, signs, strides
     RESULTS = 2  # also which of the model's results a node is
-    ALL = 3  # everything, for comparisons within one model
+    TRAILS = 3  # also everything that is dissolved, sizes and constants included: what one code makes twice
+    ALL = 4  # also the shapes of parameters, for comparisons within one model
 
 
 def edge_mark(node: Node, place: int, edge: Edge, detail: Detail) -> object:
@@ -36,7 +37,7 @@ def edge_mark(node: Node, place: int, edge: Edge, detail: Detail) -> object:
     ordered = node.label not in UNORDERED and not node.slots
     if detail is Detail.NONE:
         return "act" in edge.tags if node.label in UNORDERED else place if ordered else 0
-    trail = edge.trail if detail is Detail.ALL else ""
+    trail = edge.trail if detail >= Detail.TRAILS else ""
     return place if ordered else 0, tuple(sorted(edge.tags)), trail
 
 
@@ -153,7 +154,8 @@ class Part:
         results = [(e.argument, sorted(e.tags)) for e in self.graph.results_of(number)]
         if self._detail is Detail.RESULTS:
             return node.label, node.settings, results
-        return node.label, node.settings, results, node.trail, [(name, slot.shape) for name, slot in node.slots]
+        shapes = [(name, slot.shape) for name, slot in node.slots] if self._detail is Detail.ALL else []
+        return node.label, node.settings, results, node.trail, shapes
 
     def interchangeable(self, nodes: Sequence[int]) -> bool:
         """Whether nodes of one colour keep one colour when everything about them is compared."""

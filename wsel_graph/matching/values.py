@@ -59,9 +59,11 @@ Operand: TypeAlias = tuple[str, Value]
 
 def mask_of(index: torch.Tensor) -> int:
     """One byte per feature that occurs; broadcast dims repeat, so one element of them is enough."""
+    if index.numel() == 0:
+        return 0
     compact = index[tuple(0 if stride == 0 else slice(None) for stride in index.stride())]
-    flags = bytearray(int(compact.max()) + 1 if compact.numel() else 1)
-    for row in torch.unique(compact).tolist() if compact.numel() else ():
+    flags = bytearray(int(compact.max()) + 1)
+    for row in torch.unique(compact).tolist():
         flags[row] = 1
     return int.from_bytes(flags, "little")
 
