@@ -17,7 +17,7 @@ from tests.scrambled import flat
 from .catalog import Entry, entries
 
 REFUSED = frozenset({"transformers/layoutlm", "transformers/roberta"})
-"""Several tables of one shape are looked up by numbers that the model computes from its input: nothing tells them apart."""
+"""Tables of one shape, looked up by numbers that the model computes from its input: nothing tells them apart."""
 
 SAMPLE = [entry for entry in entries() if entry.library == "transformers"]
 
