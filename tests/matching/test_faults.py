@@ -212,6 +212,12 @@ def stem_and_out(code: Callable[[Code, Tensor], Tensor], **held: Any) -> Code:
             marks=fault(_STACKED),
         ),
         pytest.param(lambda m, x: (x * m.w[0]).relu() + m.w[1], (2, 4), id="vectors", marks=fault(_STACKED)),
+        pytest.param(
+            lambda m, x: F.scaled_dot_product_attention(*(F.linear(x, w) for w in m.w.unbind(0))),
+            (3, 4, 4),
+            id="query, key, value",
+            marks=fault(_STACKED),
+        ),
     ],
 )
 def test_one_network_with_itself_when_parameters_are_stacked(
@@ -268,6 +274,23 @@ def test_queries_and_keys_are_told_apart(scores: Callable[[Tensor, Tensor], Tens
 
     teacher = attention(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, scale=1.0))
     assert_transplanted(attention(lambda q, k, v: scores(q, k) @ v), teacher, X)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        pytest.param(lambda k, v: (v.mT @ k).mT, id="value first"),
+        pytest.param(lambda k, v: torch.einsum("bne,bnd->bed", v, k).mT, id="einsum"),
+    ],
+)
+@fault(_ROLES)
+def test_keys_and_values_are_told_apart(inner: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Linear attention; that a key passes an activation function and a value does not is overruled by the place."""
+
+    def attention(mixed: Callable[[Tensor, Tensor], Tensor]) -> Code:
+        return stem_and_out(lambda m, x: m.q(x).sigmoid() @ mixed(m.k(x).sigmoid(), m.v(x)), **linears("qkv"))
+
+    assert_transplanted(attention(inner), attention(lambda k, v: k.mT @ v), X)
 
 
 @pytest.mark.parametrize(
