@@ -25,7 +25,7 @@ Arrays = dict[str, Tensor]
 LABELS, WORDS, PLACES, PIXELS = 5, 11, 6, 8
 FIXED = {"labels": LABELS, "words": WORDS, "places": PLACES, "pixels": 3, "k": 3, "one": 1}
 BATCH = 2
-FORMS = ("linear", "matmul", "addmm", "conv")
+FORMS = ("linear", "matmul", "addmm", "conv", "einsum")
 """How one linear may be written."""
 
 
@@ -185,14 +185,14 @@ class Net(nn.Module):
             return F.batch_norm(x, mean, var, w, b)
         if dim != -1:
             return self.norm(x.movedim(dim, -1), place, axes, kind).movedim(-1, dim)
-        form = self.pick(place, "function", "rsqrt", "var")
+        form = self.pick(place, "function", "rsqrt", "var", "sqrt", "power", "negative")
         if form == "function":
             return F.rms_norm(x, w.shape, w, 1e-6) if b is None else F.layer_norm(x, w.shape, w, b, 1e-6)
         if b is None:
-            return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * w
+            return _divided(form, x, x.pow(2).mean(-1, keepdim=True) + 1e-6) * w
         centred = x - x.mean(-1, keepdim=True)
         variance = x.var(-1, keepdim=True, unbiased=False) if form == "var" else centred.pow(2).mean(-1, keepdim=True)
-        return centred * torch.rsqrt(variance + 1e-6) * w + b
+        return _divided(form, centred, variance + 1e-6) * w + b
 
     def conv(self, x: Tensor, place: str, out: Axes, ins: Axes, size: int = 3, stride: int = 1, depthwise: bool = False,
              bias: bool = False) -> Tensor:  # fmt: skip
@@ -419,6 +419,18 @@ class Net(nn.Module):
             for i, name in enumerate(names):
                 x = self.gru(x, name, "s0.cells", "s0.cells" if i else "s0.embed")
         return self.dense(x, "head", {"head": ("labels",)}, ("s0.cells",))
+
+
+def _divided(form: str, x: Tensor, square: Tensor) -> Tensor:
+    """By the root of a square, in words of a norm that is written out."""
+    match form:
+        case "sqrt":
+            return x / torch.sqrt(square)
+        case "power":
+            return x / square**0.5
+        case "negative":
+            return x * square.pow(-0.5)
+    return x * torch.rsqrt(square)
 
 
 def _apply_dense(form: str, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:

@@ -186,6 +186,249 @@ def test_branches_of_convolutions_that_differ_in_settings(second: Callable[[Code
     assert_transplanted(student, teacher, IMAGE)
 
 
+# -- wrong in silence
+
+_STACKED = "`w[0]` counts as a use of the whole of `w`, whose dims are then taken in another order"
+_APART = "towers that come apart into several segments are aligned by order alone; inputs and readers are not compared"
+_ROLES = "the place in a product is all that tells a query from a key; the axis of the softmax is not read"
+_ALPHA = "`alpha` is in no edge"
+_TABLES = "what happens to a table before it meets an activation is in no edge"
+_OPAQUE = "behind an operator that is no view, leaves are named by order and their dims taken as they lie"
+_STATES = "the initial state of a recurrent layer is no edge"
+_OUTSIDE = "all that flows in from outside of a part is taken for the same"
+
+
+def stem_and_out(code: Callable[[Code, Tensor], Tensor], **held: Any) -> Code:
+    return Code(lambda m, x: m.out(code(m, m.stem(x).relu()).relu()), stem=nn.Linear(4, 4), **held, out=nn.Linear(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("code", "shape"),
+    [
+        pytest.param(
+            lambda m, x: F.linear(F.linear(x, m.w[0]).relu(), m.w[1]),
+            (2, 4, 4),
+            id="linears",
+            marks=fault(_STACKED),
+        ),
+        pytest.param(lambda m, x: (x * m.w[0]).relu() + m.w[1], (2, 4), id="vectors", marks=fault(_STACKED)),
+        pytest.param(
+            lambda m, x: F.scaled_dot_product_attention(*(F.linear(x, w) for w in m.w.unbind(0))),
+            (3, 4, 4),
+            id="query, key, value",
+            marks=fault(_STACKED),
+        ),
+    ],
+)
+def test_one_network_with_itself_when_parameters_are_stacked(
+    code: Callable[[Code, Tensor], Tensor], shape: tuple[int, ...]
+) -> None:
+    """O1."""
+    assert_transplanted(stem_and_out(code, w=shape), stem_and_out(code, w=shape), X)
+
+
+def tower(m: Code, name: str, x: Tensor) -> Tensor:
+    """Two residual blocks between two linears."""
+    x = getattr(m, f"{name}0")(x)
+    for i in (1, 3):
+        x = x + getattr(m, f"{name}{i + 1}")(getattr(m, f"{name}{i}")(x).relu())
+    return getattr(m, f"{name}5")(x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("combine", "given"),
+    [
+        pytest.param(lambda m, v: (v["a"] + v["b"]).relu(), (X, Y + 1), id="sum, two inputs"),
+        pytest.param(lambda m, v: (v["a"], v["b"]), (X, Y + 1), id="results, two inputs"),
+        pytest.param(lambda m, v: v["a"] @ v["b"].mT, (X, Y + 1), id="product, two inputs"),
+        pytest.param(lambda m, v: (v["a"], v["b"]), (X,), id="results, one input"),
+        pytest.param(lambda m, v: (v["a"] - v["b"]).relu(), (X,), id="difference, one input"),
+    ],
+)
+@fault(_APART)
+def test_towers_in_another_order(combine: Branches, given: tuple[Tensor, ...]) -> None:
+    """Two towers of equal structure, as in dual encoders, and several blocks in each."""
+
+    def towers(order: str) -> Code:
+        def code(m: Code, *given: Tensor) -> Any:
+            inputs = {"a": given[0], "b": given[-1]}
+            return combine(m, {name: tower(m, name, inputs[name]) for name in order})
+
+        return Code(code, **{f"{name}{i}": nn.Linear(4, 4) for name in "ab" for i in range(6)})
+
+    assert_transplanted(towers("ba"), towers("ab"), *given)
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        pytest.param(lambda q, k: (q @ k.mT).softmax(-1), id="query first"),
+        pytest.param(lambda q, k: (k @ q.mT).softmax(-2).mT, id="key first", marks=fault(_ROLES)),
+        pytest.param(lambda q, k: (k @ q.mT).mT.softmax(-1), id="key first, turned before", marks=fault(_ROLES)),
+        pytest.param(lambda q, k: torch.einsum("bqd,bkd->bkq", q, k).softmax(1).mT, id="einsum", marks=fault(_ROLES)),
+    ],
+)
+def test_queries_and_keys_are_told_apart(scores: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def attention(mixed: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Code:
+        return stem_and_out(lambda m, x: mixed(m.q(x), m.k(x), m.v(x)), **linears("qkv"))
+
+    teacher = attention(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, scale=1.0))
+    assert_transplanted(attention(lambda q, k, v: scores(q, k) @ v), teacher, X)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        pytest.param(lambda k, v: (v.mT @ k).mT, id="value first"),
+        pytest.param(lambda k, v: torch.einsum("bne,bnd->bed", v, k).mT, id="einsum"),
+    ],
+)
+@fault(_ROLES)
+def test_keys_and_values_are_told_apart(inner: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Linear attention; that a key passes an activation function and a value does not is overruled by the place."""
+
+    def attention(mixed: Callable[[Tensor, Tensor], Tensor]) -> Code:
+        return stem_and_out(lambda m, x: m.q(x).sigmoid() @ mixed(m.k(x).sigmoid(), m.v(x)), **linears("qkv"))
+
+    assert_transplanted(attention(inner), attention(lambda k, v: k.mT @ v), X)
+
+
+@pytest.mark.parametrize(
+    ("names", "combine"),
+    [
+        pytest.param("ab", lambda m, v: m.out(torch.add(v["a"], v["b"], alpha=2)), id="one factor"),
+        pytest.param("abc", lambda m, v: m.out(torch.add(v["c"], v["a"] + v["b"], alpha=2)), id="factor of a sum"),
+    ],
+)
+@fault(_ALPHA)
+def test_the_factor_in_a_sum(names: str, combine: Branches) -> None:
+    student, teacher = (
+        Code(in_order(order, combine), stem=nn.Linear(4, 4), **linears(names), out=nn.Linear(4, 3))
+        for order in (names[::-1], names)
+    )
+    assert_transplanted(student, teacher, X)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param(lambda t: t[:, None], lambda t: t[None], id="rows and columns"),
+        pytest.param(lambda t: t, lambda t: t.flip(0), id="reversed"),
+        pytest.param(lambda t: t, lambda t: t[torch.arange(4, -1, -1, device=t.device)], id="reversed by index"),
+        pytest.param(lambda t: t, lambda t: t[:1], id="one row"),
+        pytest.param(lambda t: t, lambda t: 2 * t, id="factor"),
+        pytest.param(torch.tanh, torch.sigmoid, id="activation functions"),
+    ],
+)
+@fault(_TABLES)
+def test_tables_of_one_size_in_another_order(
+    first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor]
+) -> None:
+    """Two codes of positions that are added."""
+
+    def code(order: str) -> Callable[..., Tensor]:
+        def run(m: Code, x: Tensor) -> Tensor:
+            x = m.stem(x[:, :, None].expand(-1, -1, 5, -1))
+            for name in order:
+                x = x + (first(m.a) if name == "a" else second(m.b))
+            return m.out(x.relu())
+
+        return run
+
+    student, teacher = (
+        Code(code(order), stem=nn.Linear(4, 4), a=(5, 4), b=(5, 4), out=nn.Linear(4, 3)) for order in ("ba", "ab")
+    )
+    assert_transplanted(student, teacher, X)
+
+
+_SQUARE, _CUBE = {"w": (4, 4)}, {"w": (4, 4, 4)}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "held"),
+    [
+        pytest.param(
+            lambda m, x: F.linear(x, 2 * (m.b @ m.a) + m.w),
+            lambda m, x: F.linear(x, m.w + 2 * (m.b @ m.a)),
+            {"w": (4, 4), "a": (4, 4), "b": (4, 4)},
+            id="low rank update before the weight",
+        ),
+        pytest.param(
+            lambda m, x: F.linear(x, m.s.sigmoid() * m.w),
+            lambda m, x: F.linear(x, m.w * m.s.sigmoid()),
+            {"w": (4, 4), "s": (4, 4)},
+            id="gate before the weight",
+        ),
+        pytest.param(lambda m, x: x @ (2 * m.w), lambda m, x: F.linear(x, 2 * m.w), _SQUARE, id="scaled (in, out)"),
+        pytest.param(lambda m, x: x @ (1 * m.w), lambda m, x: F.linear(x, m.w), _SQUARE, id="scaled from plain"),
+        pytest.param(
+            lambda m, x: torch.einsum("bni,iho->bnho", x, m.w).tanh().sum(2),
+            lambda m, x: torch.einsum("bni,hoi->bnho", x, m.w).tanh().sum(2),
+            _CUBE,
+            id="einsum of three axes",
+        ),
+        pytest.param(
+            lambda m, x: (x[:, None] @ m.w).tanh().sum(1),
+            lambda m, x: torch.einsum("bni,hio->bhno", x, m.w).tanh().sum(1),
+            _CUBE,
+            id="batched product and einsum",
+        ),
+        pytest.param(
+            lambda m, x: F.linear(x, m.w),
+            lambda m, x: F.linear(x, m.w[torch.tensor([2, 0, 1, 3], device=x.device)]),
+            _SQUARE,
+            id="rows in another order",
+        ),
+    ],
+)
+@fault(_OPAQUE)
+def test_weights_that_are_computed(
+    ours: Callable[[Code, Tensor], Tensor], theirs: Callable[[Code, Tensor], Tensor], held: dict[str, Any]
+) -> None:
+    assert_transplanted(stem_and_out(ours, **held), stem_and_out(theirs, **held), X)
+
+
+@fault("a linear whose weight is a direction and a norm counts as one with these two parameters, the first its weight")
+def test_a_direction_is_no_weight() -> None:
+    """The teacher's weight is parametrised, the student's is not: its values are in no teacher tensor."""
+    student = stem_and_out(lambda m, x: F.linear(x, m.w), w=(4, 4))
+    teacher = stem_and_out(lambda m, x: F.linear(x, m.v / m.v.norm(dim=1, keepdim=True) * m.g), v=(4, 4), g=(4, 1))
+    assert_transplanted(student, teacher, X)
+
+
+@fault(_STATES)
+def test_the_initial_states_of_a_recurrent_layer() -> None:
+    def code(order: str) -> Code:
+        def run(m: Code, x: Tensor) -> Tensor:
+            x = m.stem(x).relu()
+            state = {name: getattr(m, name)(x.mean(1))[None] for name in order}
+            return m.out(m.cells(x, (state["h"], state["c"]))[0])
+
+        held = {"stem": nn.Linear(4, 4), **linears("hc"), "out": nn.Linear(4, 3)}
+        return Code(run, **held, cells=nn.LSTM(4, 4, batch_first=True))
+
+    assert_transplanted(code("ch"), code("hc"), X)
+
+
+@fault(_OUTSIDE)
+def test_blocks_that_read_two_memories() -> None:
+    """Blocks of a decoder with one product per memory, the second first."""
+
+    def code(order: str) -> Code:
+        def run(m: Code, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+            memory = {"a": m.a(x).relu(), "b": m.b(y).relu()}
+            z = m.stem(z).relu()
+            for i in range(2):
+                read = {name: getattr(m, f"q{name}{i}")(z) * getattr(m, f"k{name}{i}")(memory[name]) for name in order}
+                z = z + (read["a"] + read["b"]).tanh()
+            return m.out(z)
+
+        held = {f"{part}{name}{i}": nn.Linear(4, 4) for part in "qk" for name in "ab" for i in range(2)}
+        return Code(run, **linears("ab"), stem=nn.Linear(4, 4), **held, out=nn.Linear(4, 3))
+
+    assert_transplanted(code("ba"), code("ab"), X, Y + 1, X + Y)
+
+
 # -- once wrong in silence: an einsum's weight is taken to lie (out, in), whatever the equation says
 
 
