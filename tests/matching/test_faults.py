@@ -1,6 +1,6 @@
 """Faults that were found in matching, each as the smallest example: what was wrong in silence, what was refused.
 
-Those that are still refused are marked; a test that passes must lose its mark.
+Those that are still wrong, or refused, are marked; a test that passes must lose its mark.
 """
 
 from __future__ import annotations
@@ -513,6 +513,30 @@ def test_half_of_the_longer_layer_of_a_hybrid() -> None:
     one, other = (Kind("attention"), Kind("mlp")), (Kind("recurrent"), Kind("local", gated=True, bias=False))
     stage = Stage((other, one, other, one))
     check_truth(Pair(Spec("tokens", (stage,)), ((0,),), (0, 0), (None, None)))
+
+
+@fault("the first block and what reads its input again are one segment, so the rest counts blocks, not layers")
+def test_one_layer_is_filled_from_one_layer() -> None:
+    """The teacher's layers also read the input of the first one, between their two parts."""
+
+    def stack(depth: int, reads: bool) -> Code:
+        def run(m: Code, x: Tensor) -> Tensor:
+            x = start = m.stem(x)
+            for i in range(depth):
+                layer = {name: getattr(m, f"{name}{i}") for name in ("abcuwrs" if reads else "abcuw")}
+                x = x + layer["c"](layer["a"](x) * layer["b"](x).tanh())
+                if reads:
+                    x = x + layer["r"](x) * layer["s"](start)
+                x = x + layer["w"](layer["u"](x).relu())
+            return m.out(x)
+
+        names = [f"{name}{i}" for i in range(depth) for name in ("abcuwrs" if reads else "abcuw")]
+        return Code(run, stem=nn.Linear(4, 4), **{name: nn.Linear(4, 4) for name in names}, out=nn.Linear(4, 3))
+
+    plan = ws.plan(stack(2, False), stack(3, True), (2, 5, 4))
+    names = {(copy.student.split(".")[0], copy.teacher.split(".")[0]) for copy in plan.copies}
+    numbers = {(ours[-1], theirs[-1]) for ours, theirs in names if ours[-1].isdigit()}
+    assert len(numbers) == 2
 
 
 # -- refused, though it should be found
