@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wsel_graph.matching.align import Alignment, align_items
+from wsel_graph.matching.consistency import contradictions
 from wsel_graph.matching.isomorphism import pair_nodes
 from wsel_graph.matching.layers import LayerMethod, select_layers
 from wsel_graph.matching.segments import Item, Segment, layer_length, layers
@@ -16,6 +17,9 @@ from wsel_graph.plan import LayerMap
 Layer = tuple[Segment, ...]
 
 
+CONTRADICTION = (
+    "its branch and the teacher's that comes in this order take part in other ways (another input, result or operand)"
+)
 NO_BLOCK = "the teacher has no block of this structure here"
 
 
@@ -43,6 +47,9 @@ def pair_structures(governing: Governing) -> NodePairs:
         else:
             _pair_parts(student, student.items[ours].nodes, teacher, teacher.items[theirs].nodes, found)
     _note_unaligned(student, teacher, alignment, found)
+    for node in contradictions(student.components, teacher.components, found.pairs) & found.pairs.keys():
+        del found.pairs[node]
+        found.reasons[node] = CONTRADICTION
     for node in [node for node, other in found.pairs.items() if other in ignored]:
         found.reasons[node] = ignored[found.pairs.pop(node)]
     return found

@@ -20,6 +20,9 @@ UNORDERED = frozenset({"add", "mul", "write"})
 LIGHT = frozenset({"norm", "batch_norm", "scale", "shift"})
 """Components of one input that keep its axes; two blocks that differ in these alone are alike, though not equal."""
 
+TURNED, ACROSS = "turned", "across"
+"""Tags of a product whose last axis is another when it is used, and of one that was normalised along another axis."""
+
 ROOTS = frozenset({"table", "token"})
 """Components without an input: a parameter that takes part as it is."""
 

@@ -12,6 +12,9 @@ from wsel_graph.coupling.propagate import bind
 from wsel_graph.matching.components import ComponentGraph, Edge, Node, Slot
 from wsel_graph.matching.weights import Leaf, Weights
 
+COMPUTED = frozenset({"linear", "conv"})
+"""Components whose parameters are told apart by how the weight is computed from them."""
+
 
 @dataclass(frozen=True, slots=True)
 class DraftEdge:
@@ -45,7 +48,9 @@ class Draft:
         draft = cls(label, list(edges))
         for slot, weights in held.items():
             for i, leaf in enumerate(weights.leaves):
-                draft.add_slot(slot if i == 0 else f"{slot}{i}", leaf)
+                computed = label in COMPUTED and leaf.path and (len(weights.leaves) > 1 or leaf.seen is None)
+                name = f"{slot} through {', '.join(leaf.path)}" if computed else slot
+                draft.add_slot(name if computed or i == 0 else f"{name}{i}", leaf)
         return draft
 
     def add_slot(self, name: str, leaf: Leaf) -> None:
@@ -70,7 +75,7 @@ class Draft:
     def _shape_up_convolution(self, node: fx.Node) -> None:
         bound = bind(node.target, node.args, node.kwargs)
         facts = node.meta["value"]
-        weight = dict(self.slots)["weight"].shape
+        weight = self.slots[0][1].shape
         self.settings = f"{weight[2:]} {[bound[name] for name in ('stride', 'padding', 'dilation')]}"
         if bound.get("transposed"):
             self.label = "conv_transpose"

@@ -12,10 +12,20 @@ from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.capture.trace import Captured
 from wsel_graph.coupling.propagate import bind, is_coupled_state
 from wsel_graph.matching import operators as ops
-from wsel_graph.matching.components import ComponentGraph
+from wsel_graph.matching.components import TURNED, ComponentGraph
 from wsel_graph.matching.drafts import finish
 from wsel_graph.matching.growth import Growth
-from wsel_graph.matching.reading import cut_words, in_order, numel, passed_on, replay, trail_of, written_by
+from wsel_graph.matching.reading import (
+    cut_words,
+    in_order,
+    moves_last_dim,
+    normalised_across,
+    numel,
+    passed_on,
+    replay,
+    trail_of,
+    written_by,
+)
 from wsel_graph.matching.uses import Uses
 from wsel_graph.matching.values import Fixed, Flow, Operand, Value, apart, disjoint, is_fixed, marked, union
 from wsel_graph.matching.weights import Weights, laid_end_to_end, merged, parameter
@@ -44,7 +54,7 @@ class _Walk:
             if node.op in ("placeholder", "get_attr"):
                 self._bases.setdefault(node.meta.get("storage"), node)
             if node.op == "placeholder":
-                self._values[node] = Fixed(from_input=True, direct=True, trail=f"input {stamp}")
+                self._values[node] = Fixed(from_input=True, direct=True, trail=f"input {node.meta.get('label', stamp)}")
             elif node.op == "get_attr":
                 self._values[node] = self._attribute(node)
             elif node.op == "call_function":
@@ -123,9 +133,7 @@ class _Walk:
 
     def _trailed(self, node: fx.Node, value: Value, operands: list[Operand]) -> Value:
         """The value with what this node adds to its trail; a node of the component graph begins a new one."""
-        if isinstance(value, Weights) or (
-            isinstance(value, Flow) and self._growth.drafts[value.source].at == node.name
-        ):
+        if isinstance(value, Flow) and self._growth.drafts[value.source].at == node.name:
             return value
         return replace(value, trail=trail_of(node, operands))
 
@@ -159,7 +167,11 @@ class _Walk:
         if name == "aten::glu":
             return self._gated(node, flows[0])
         flowing = [(argument, self._growth.as_flow(node, value)) for argument, value in operands if not is_fixed(value)]
-        flowing = [(argument, marked(flow, ops.operand_tags(name, argument))) for argument, flow in flowing if flow]
+        flowing = [
+            (argument, marked(flow, ops.operand_tags(name, argument) | _factor(node, name, argument)))
+            for argument, flow in flowing
+            if flow
+        ]
         return self._combined(node, name, [(argument, flow) for argument, flow in flowing if flow is not None])
 
     def _without_flow(self, node: fx.Node, operands: list[Operand], weights: list[Weights]) -> Value | list[Value]:
@@ -176,13 +188,20 @@ class _Walk:
             return laid_end_to_end(zip(given, sizes, strict=True))
         if len(weights) == 1 and ops.is_layout(node.target):
             return weights[0].rearranged(lambda seen: replay(node, seen))  # type: ignore[no-any-return]
-        return merged(weights)
+        return merged(
+            value.through(
+                ops.operand_word(ops.name_of(node.target), place), same_place=_keeps_shape(node, value, operands)
+            )
+            for place, value in enumerate(weights)
+        )
 
     # -- flows without parameters
 
     def _rearranged(self, node: fx.Node, name: str, flow: Flow) -> Value | list[Value]:
         if flow.index is None:
             flow = marked(flow, cut_words(node, name))
+        if self._growth.drafts[flow.source].label == "contract" and moves_last_dim(node):
+            flow = replace(flow, tags=flow.tags ^ {TURNED})
         if flow.index is None or ops.keeps_place(name):
             return passed_on(flow, node)
         try:
@@ -209,7 +228,7 @@ class _Walk:
         if len(sources) > 1 or (product and len(flows) > 1):
             label = "contract" if name in ops.PRODUCTS else ops.join_label(name)
             return self._growth.join(node, label, in_order(node, name, flows))
-        tags = ops.tags_of(node.target).union(*(flow.tags for _, flow in flows))
+        tags = ops.tags_of(node.target).union(*(flow.tags for _, flow in flows), normalised_across(node))
         first = flows[0][1]
         if len(flows) == 1 and first.index is not None and ops.is_pointwise_op(node.target):
             facts = node.meta["value"]
@@ -218,3 +237,18 @@ class _Walk:
         masks = [flow.mask() for _, flow in flows]
         rows = None if None in masks else union(masks)
         return Flow(first.source, rows, tags)
+
+
+def _keeps_shape(node: fx.Node, value: Weights, operands: list[Operand]) -> bool:
+    """Whether an elementwise operator leaves a parameter as it lies: no other parameter, no other shape."""
+    seen = value.leaves[0].seen
+    facts = node.meta["value"]
+    alone = len(value.leaves) == 1 and sum(isinstance(other, Weights) for _, other in operands) == 1
+    same = seen is not None and isinstance(facts, TensorInfo) and tuple(seen.shape) == facts.shape
+    return alone and same and ops.is_pointwise_op(node.target)
+
+
+def _factor(node: fx.Node, name: str, argument: str) -> frozenset[str]:
+    """The factor by which `add` multiplies its second operand."""
+    alpha = bind(node.target, node.args, node.kwargs).get("alpha") if ops.is_additive(name) else None
+    return frozenset({f"times {alpha}"}) if argument == "other" and alpha not in (None, 1) else frozenset()

@@ -40,7 +40,7 @@ class Growth:
     def new(self, node: fx.Node, draft: Draft, index: torch.Tensor | None = None) -> Flow:
         """Add a node; `index` numbers its output features, where they are cut later."""
         draft.at, draft.module = node.name, str(node.meta.get("module") or "")
-        draft.trail = trail_of(node, [item for item in self.operands if is_fixed(item[1])])
+        draft.trail = trail_of(node, [item for item in self.operands if not isinstance(item[1], Flow)])
         self.drafts.append(draft)
         return Flow(len(self.drafts) - 1, index=index, direct=read_once(node))
 

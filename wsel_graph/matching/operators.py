@@ -95,6 +95,12 @@ def is_factory(name: str) -> bool:
     return name.startswith("aten::new_") or name.endswith("_like")
 
 
+def operand_word(name: str, place: int) -> str:
+    """How a parameter goes through an operator: its name, and its place where operands may not be exchanged."""
+    commutes = name in ("aten::add", "aten::add_", "aten::mul", "aten::mul_")
+    return join_label(name) if commutes else f"{name} {place}"
+
+
 def join_label(name: str) -> str:
     """What a join of several activations is called: signs and the in-place form do not matter."""
     if name in _ADDITIVE:

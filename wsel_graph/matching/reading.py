@@ -13,6 +13,7 @@ from torch import fx
 from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.coupling.propagate import bind, written_parameters
 from wsel_graph.matching import operators as ops
+from wsel_graph.matching.components import ACROSS
 from wsel_graph.matching.signature import digest
 from wsel_graph.matching.values import Flow, Operand, Value
 from wsel_graph.matching.weights import Weights
@@ -21,7 +22,7 @@ from wsel_graph.matching.weights import Weights
 def trail_of(node: fx.Node, operands: Sequence[Operand]) -> str:
     """A hash of an operator with its settings, and of the trails of its operands."""
     settings = fx.node.map_arg((node.args, dict(node.kwargs)), lambda _: None)
-    trails = [(argument, "" if isinstance(value, Weights) else value.trail) for argument, value in operands]
+    trails = [(argument, value.trail) for argument, value in operands]
     return digest(str(node.target), settings, trails)
 
 
@@ -88,7 +89,7 @@ def as_equation_says(node: fx.Node, operands: list[Operand], weight: Weights) ->
     out = [letter for letter in own if letter in output and letter not in data]
     into = [letter for letter in own if letter in data and letter not in output]
     if len(own) != 2 or len(out) != 1 or len(into) != 1:
-        return weight.opaque(), False
+        return weight.through(f"einsum {node.args[0]}", same_place=False), False
     order = (own.index(out[0]), own.index(into[0]))
     return weight.rearranged(lambda seen: seen.permute(order)), output.endswith(out[0])
 
@@ -101,3 +102,25 @@ def in_order(node: fx.Node, name: str, flows: list[tuple[str, Flow]]) -> list[tu
     inputs, _, output = equation.partition("->")
     first = inputs.split(",")[0]
     return flows[::-1] if output and output[-1] in first else flows
+
+
+def moves_last_dim(node: fx.Node) -> bool:
+    """Whether an operator puts another dim in the place of the last."""
+    source = node.all_input_nodes[0].meta["value"]
+    last = len(source.shape) - 1 if isinstance(source, TensorInfo) else 0
+    bound = bind(node.target, node.args, node.kwargs)
+    name = ops.name_of(node.target)
+    if name == "aten::permute":
+        return bool(bound["dims"][-1] % (last + 1) != last)
+    if name in ("aten::t", "aten::mT", "aten::numpy_T"):
+        return True
+    return name == "aten::transpose" and last in (bound["dim0"] % (last + 1), bound["dim1"] % (last + 1))
+
+
+def normalised_across(node: fx.Node) -> frozenset[str]:
+    """A tag for a softmax along another dim than the last: its operands of the product have changed places."""
+    if not ops.name_of(node.target).endswith("softmax"):
+        return frozenset()
+    rank = len(node.all_input_nodes[0].meta["value"].shape)
+    dim = bind(node.target, node.args, node.kwargs)["dim"]
+    return frozenset() if dim % rank == rank - 1 else frozenset({ACROSS})

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from functools import cached_property
 
-from wsel_graph.matching.components import ROOTS, UNORDERED, ComponentGraph, Edge, Node, Slot
+from wsel_graph.matching.components import ACROSS, ROOTS, TURNED, UNORDERED, ComponentGraph, Edge, Node, Slot
 
 Colours = dict[int, str]
 
@@ -34,9 +34,10 @@ class Detail(IntEnum):
 
 def edge_mark(node: Node, place: int, edge: Edge, detail: Detail) -> object:
     """What distinguishes an operand."""
-    ordered = node.label not in UNORDERED and not node.slots
+    ordered = node.label not in UNORDERED and (not node.slots or node.label.startswith("recurrent"))
     if detail is Detail.NONE:
-        return "act" in edge.tags if node.label in UNORDERED else place if ordered else 0
+        turned = [tag for tag in (TURNED, ACROSS) if tag in edge.tags] if node.label == "contract" else []
+        return "act" in edge.tags if node.label in UNORDERED else (place if ordered else 0, turned)
     trail = edge.trail if detail >= Detail.TRAILS else ""
     return place if ordered else 0, tuple(sorted(edge.tags)), trail
 
@@ -78,6 +79,8 @@ class Part:
     def outside(self, edge: Edge) -> str:
         """What an operand from outside is called."""
         label = self.graph.nodes[edge.source].label
+        if self._detail is Detail.ALL:
+            return f"outside {edge.source}"
         return label if label in ROOTS else "outside"
 
     def upstream(self, start: Mapping[int, str] | None = None) -> Colours:

@@ -137,10 +137,14 @@ class Uses:
         if len(params) != len(names) * bound["num_layers"]:
             return None  # projections: an LSTM form of its own
         label = "recurrent:" + ops.join_label(ops.name_of(node.target))
+        states = [
+            value.edge(name) for name, value in values.items() if name.startswith("hx") and isinstance(value, Flow)
+        ]
         for layer in range(bound["num_layers"]):
             own = params[layer * len(names) : (layer + 1) * len(names)]
             held = {name: value for name, value in zip(names, own, strict=True) if isinstance(value, Weights)}
-            flow = self._growth.new(node, Draft.holding(label, held, [flow.edge("input")] if flow is not None else []))
+            edges = [flow.edge("input")] if flow is not None else []
+            flow = self._growth.new(node, Draft.holding(label, held, edges + states))
         return flow
 
     def _index(self, node: fx.Node, draft: Draft, dim: int) -> torch.Tensor | None:

@@ -18,12 +18,14 @@ class Leaf:
         shape: Its own shape.
         seen: A meta view that shares the strides of what the operator sees; None after anything but views.
         span: First and last (excluded) position in a vector that was laid end to end from several; None otherwise.
+        path: The operators, other than views, that it went through, with its place among their operands.
     """
 
     name: str
     shape: tuple[int, ...]
     seen: torch.Tensor | None
     span: tuple[int, int] | None = None
+    path: tuple[str, ...] = ()
 
     def dims(self) -> tuple[int | None, ...] | None:
         """For every dim that the operator sees, the tensor's own dim; None for broadcast ones.
@@ -64,9 +66,10 @@ def _strides(shape: Sequence[int]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A value that depends on parameters and constants alone."""
+    """A value that depends on parameters and constants alone; `trail` is a hash of how it was made."""
 
     leaves: tuple[Leaf, ...]
+    trail: str = ""
 
     @property
     def vector(self) -> bool:
@@ -85,6 +88,11 @@ class Weights:
             return [Weights((replace(self.leaves[0], seen=part),)) for part in seen]
         return Weights((replace(self.leaves[0], seen=seen),))
 
+    def through(self, word: str, *, same_place: bool) -> Weights:
+        """The value after an operator that is no view; views are still known where every element keeps its place."""
+        leaves = (replace(leaf, path=(*leaf.path, word)) for leaf in self.leaves)
+        return Weights(tuple(leaf if same_place else replace(leaf, seen=None, span=None) for leaf in leaves))
+
     def opaque(self) -> Weights:
         """The same tensors, seen through something that is no view."""
         return Weights(tuple(replace(leaf, seen=None, span=None) for leaf in self.leaves))
@@ -96,10 +104,10 @@ def parameter(name: str, shape: Sequence[int]) -> Weights:
 
 
 def merged(values: Iterable[Weights]) -> Weights:
-    """What was computed from several."""
+    """What was computed from several; a parameter that takes part twice counts as it does first."""
     leaves: dict[str, Leaf] = {}
     for value in values:
-        for leaf in value.opaque().leaves:
+        for leaf in value.leaves:
             leaves.setdefault(leaf.name, leaf)
     return Weights(tuple(leaves.values()))
 
