@@ -182,7 +182,7 @@ def test_branches_of_convolutions_that_differ_in_settings(second: Callable[[Code
     assert_transplanted(student, teacher, IMAGE)
 
 
-# -- wrong in silence
+# -- once wrong in silence: found by a second hunt
 
 
 def stem_and_out(code: Callable[[Code, Tensor], Tensor], **held: Any) -> Code:
