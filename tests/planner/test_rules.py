@@ -104,12 +104,32 @@ def test_pinned_groups_follow_only_rules_that_name_their_role(file: Path) -> Non
     assert (taken(named, "4.weight"), taken(named, "4.bias")) == ([4, 1], [4, 1])
 
 
-def test_scores_are_reserved(file: Path) -> None:
-    text = r"my\.yaml:3:5: `take: \{score: l1\}` is reserved, not built yet\. Write one of uniform, .* \[0, 2, 4\]"
-    with pytest.raises(PlanError, match=text):
-        plan_by(file, "  - take: {score: l1}", mlp(2), mlp(4), (1, 4))
-    plan = plan_by(file, "  - {where: {role: embed}, take: {score: l1}}", mlp(2), mlp(4), (1, 4))
-    assert taken(plan, "0.weight") == [0, 2]
+@pytest.mark.parametrize(("norm", "power"), [("l1", 1), ("l2", 2)])
+def test_elements_of_the_highest_score(file: Path, norm: str, power: int) -> None:
+    """Against the sums written out: what feeds a hidden unit, its bias, and what reads it."""
+    file.write_text(f"version: 1\nelements:\n  - where: {{role: hidden}}\n    take: {{score: {norm}}}\n")
+    torch.manual_seed(0)
+    student, teacher = mlp(3), mlp(8)
+    plan = ws.plan(student, teacher, (1, 4), rules=file)
+    first, second = teacher[0], teacher[2]
+    rows, columns = first.weight.abs().pow(power).sum(1), second.weight.abs().pow(power).sum(0)
+    scores = rows + first.bias.abs().pow(power) + columns
+    expected = sorted(scores.argsort(descending=True)[:3].tolist())
+    copy = next(copy for copy in plan.copies if copy.student == "0.weight")
+    assert list(copy.indices[0]) == expected
+    assert {choice.method for choice in plan.choices if choice.role == "hidden"} == {f"score {norm}"}
+
+
+def test_scores_need_values_and_single_axes(file: Path) -> None:
+    file.write_text("version: 1\nelements:\n  - take: {score: l1}\n")
+    with torch.device("meta"):
+        teacher = mlp(8)
+    with pytest.raises(PlanError, match=r"scores need the teacher's values, and 0\.weight is on the meta device"):
+        ws.plan(mlp(3), teacher, (1, 4), rules=file)
+    with pytest.raises(
+        PlanError, match=r"take: \{score: l1\} ranks single axes: write unit: whole for \(heads head_dim\)"
+    ):
+        ws.plan(Transformer(8, 2, 4), Transformer(16, 4, 8), (2, 5, 7), rules=file, unit="flat")
 
 
 # -- seed, consistent, unit

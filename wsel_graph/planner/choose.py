@@ -17,10 +17,11 @@ from wsel_graph.planner.flat import Run, find_runs, flat_positions, flat_runs, p
 from wsel_graph.planner.joint import Joint, Joints, PairedDim, shorten
 from wsel_graph.planner.pinned import fate, larger_message, nothing_to_repeat_message, pinned_message
 from wsel_graph.planner.runs import groups, pinned, role, sizes, status
+from wsel_graph.planner.scores import top_elements
 from wsel_graph.planner.settings import Governor, Settings, subjects_of
 from wsel_graph.planner.tokens import token_rows
 from wsel_graph.planner.unfit import Unfit, all_of, tensors_at
-from wsel_graph.selection.model import TokenMap
+from wsel_graph.selection.model import Score, TokenMap
 from wsel_graph.selection.subject import Subject
 
 
@@ -130,9 +131,19 @@ class Chooser:
             return self._adapted(run, fixed, settings)
         if small > large:
             return self._grown(run, settings)
+        if isinstance(settings.take, Score):
+            return self._scored(run, settings.take)
         method = settings.take
         elements = self._elements.choose(method, large, small, min(places), settings.seed)
         return Chosen(method_name(method) + _flat_word(run), elements, None, method)
+
+    def _scored(self, run: Run, score: Score) -> Chosen:
+        """By the teacher's weights; a run of several axes has no members of its own."""
+        if len(run) > 1:
+            raise PlanError(f"take: {{score: {score.norm}}} ranks single axes: write unit: whole for {self._role(run)}")
+        small, _ = sizes(run)
+        theirs = self._joints.groups(run[0])[len(run[0].student) :]
+        return Chosen(f"score {score.norm}", top_elements(self._graphs[1], theirs, score.norm, small))
 
     def _adapted(self, run: Run, fixed: CoupledGroup, settings: Settings) -> Chosen:
         (small, large), places = sizes(run), self._joints.places(run[-1])

@@ -13,7 +13,6 @@ from typing import Any
 
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
-from wsel_graph.errors import PlanError
 from wsel_graph.planner.elements import Elements, Method
 from wsel_graph.selection.model import ElementRule, Score, TokenMap
 from wsel_graph.selection.selector import Selector
@@ -30,7 +29,7 @@ class Settings:
         resize: `interpolate`, `keep` or `error`; None leaves it to the reason why the group is pinned.
     """
 
-    take: Method | TokenMap
+    take: Method | TokenMap | Score
     named: bool
     seed: int
     unit: str
@@ -55,7 +54,6 @@ class Governor:
             pinned: The reason why the group is pinned, or None.
             key: The key of `overrides` that governs it, or None.
         Raises:
-            PlanError: If the rule that governs it takes elements by score, which is reserved.
         """
         own, rules = self._elements, self._matching(subjects)
         take, named = self._take(rules, pinned, key)
@@ -91,7 +89,7 @@ class Governor:
 
     def _take(
         self, rules: Iterable[tuple[int, ElementRule]], pinned: str | None, key: str | None
-    ) -> tuple[Method | TokenMap, bool]:
+    ) -> tuple[Method | TokenMap | Score, bool]:
         rule = self._first([item for item in rules if _may_take(item[1], pinned)], "take")
         if key is not None:
             return self._elements.overrides[key], True
@@ -115,12 +113,7 @@ class Governor:
         )
 
 
-def _usable(rule: ElementRule) -> Method | TokenMap:
-    if isinstance(rule.take, Score):
-        raise PlanError(
-            f"{rule.at}: `take: {{score: {rule.take.norm}}}` is reserved, not built yet. "
-            "Write one of uniform, consecutive, random, or elements such as [0, 2, 4]."
-        )
+def _usable(rule: ElementRule) -> Method | TokenMap | Score:
     return "uniform" if rule.take is None else rule.take
 
 

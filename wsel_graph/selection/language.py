@@ -122,7 +122,7 @@ _ELEMENT_SOURCE: Final = Record(
             Text("a path", "map.json", nonempty_complaint, placed=True),
             "JSON file from student token ids to teacher token ids, relative to this file.",
         ),
-        "score": Key(Words("a score", ("l1", "l2")), "The norm that ranks elements. Reserved."),
+        "score": Key(Words("a score", ("l1", "l2")), "The norm of the teacher's weights that ranks elements."),
     },
     "{tokens: map.json}",
     _source_of_elements,

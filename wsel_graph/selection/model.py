@@ -85,7 +85,7 @@ class TokenMap:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Elements of the highest score: the norm over everything that shares the element. Reserved by the language."""
+    """Elements of the highest score: the norm over all weights of the teacher that share the element."""
 
     norm: Literal["l1", "l2"]
 
