@@ -26,8 +26,7 @@ def top_elements(graph: ModelGraph, groups: Iterable[CoupledGroup], norm: str, c
     Raises:
         PlanError: If the teacher has no values (meta device).
     """
-    total = sum(_scores(graph, group, 1 if norm == "l1" else 2) for group in groups)
-    assert isinstance(total, torch.Tensor)
+    total = torch.stack([_scores(graph, group, 1 if norm == "l1" else 2) for group in groups]).sum(0)
     order = torch.argsort(total, descending=True, stable=True)
     return sorted(order[:count].tolist())
 
