@@ -18,6 +18,9 @@ ANOTHER_RESOLUTION = 1000
 NEIGHBOURS = 4
 """How many items before and after are compared."""
 
+UNIT = NEIGHBOURS * 3
+"""What one unit of worth counts: more than all equal neighbours of an item together, so that they only break ties."""
+
 
 Mark: TypeAlias = tuple[object, ...]
 """What neighbours are compared by: not how many blocks a stage has."""
@@ -80,7 +83,7 @@ def _worths(student: Sequence[Item], teacher: Sequence[Item]) -> list[list[int]]
                 known[key] = worth(item, other)
             apart = item.level != other.level and not shared.isdisjoint((item.level, other.level))
             value = known[key] // (ANOTHER_RESOLUTION if apart else 1)
-            row.append(value and NEIGHBOURS * 3 * value + SAME_NEIGHBOUR * _neighbours(marks, s, t))
+            row.append(value and UNIT * value + SAME_NEIGHBOUR * _neighbours(marks, s, t))
         rows.append(row)
     return rows
 

@@ -16,7 +16,7 @@ SIGNS = frozenset({"neg", "inverse"})
 
 def contradictions(student: ComponentGraph, teacher: ComponentGraph, pairs: Mapping[int, int]) -> set[int]:
     """Student nodes in branches that their counterparts contradict."""
-    roots = [s for s, t in pairs.items() if _reads_another_input(student, teacher, s, t)]
+    roots = _reading_another_input(student, teacher, pairs)
     ends = [*_other_results(student, teacher, pairs), *_other_operands(student, teacher, pairs)]
     readers = {n: [reader for reader, _ in uses] for n, uses in enumerate(student.consumers)}
     sources = {n: [edge.source for edge in node.inputs] for n, node in enumerate(student.nodes)}
@@ -48,9 +48,11 @@ def _input_of(node: Node) -> str:
     return node.settings.partition("input ")[2] if not node.inputs else ""
 
 
-def _reads_another_input(student: ComponentGraph, teacher: ComponentGraph, s: int, t: int) -> bool:
-    ours, theirs = _input_of(student.nodes[s]), _input_of(teacher.nodes[t])
-    return bool(ours and theirs) and ours != theirs and _inputs(student) == _inputs(teacher)
+def _reading_another_input(student: ComponentGraph, teacher: ComponentGraph, pairs: Mapping[int, int]) -> list[int]:
+    if _inputs(student) != _inputs(teacher):
+        return []
+    read = {s: (_input_of(student.nodes[s]), _input_of(teacher.nodes[t])) for s, t in pairs.items()}
+    return [s for s, (ours, theirs) in read.items() if ours and theirs and ours != theirs]
 
 
 def _other_results(student: ComponentGraph, teacher: ComponentGraph, pairs: Mapping[int, int]) -> list[int]:

@@ -167,12 +167,12 @@ class _Walk:
         if name == "aten::glu":
             return self._gated(node, flows[0])
         flowing = [(argument, self._growth.as_flow(node, value)) for argument, value in operands if not is_fixed(value)]
-        flowing = [
+        tagged = [
             (argument, marked(flow, ops.operand_tags(name, argument) | _factor(node, name, argument)))
             for argument, flow in flowing
-            if flow
+            if flow is not None
         ]
-        return self._combined(node, name, [(argument, flow) for argument, flow in flowing if flow is not None])
+        return self._combined(node, name, tagged)
 
     def _without_flow(self, node: fx.Node, operands: list[Operand], weights: list[Weights]) -> Value | list[Value]:
         fixed = [value for _, value in operands if isinstance(value, Fixed)]

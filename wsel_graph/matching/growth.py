@@ -27,7 +27,7 @@ class Growth:
         for argument, flow in flows:
             inner = self.drafts[flow.source]
             if label == inner.label == "add" and flow.direct and not flow.tags and not inner.slots:
-                edges.extend(inner.edges)  # sums of sums are one sum
+                edges.extend(inner.edges)
                 inner.dead = True
             else:
                 edges.append(flow.edge(argument))
