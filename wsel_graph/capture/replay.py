@@ -180,8 +180,8 @@ class Run:
         except Exception as error:
             raise CaptureError(
                 f"graph node {node.name} ({node.target}) of module {node.meta.get('module') or '(top level)'} failed "
-                f"on these inputs ({type(error).__name__}: {str(error).strip()[:300]}). They must run through the model "
-                "as the example inputs did."
+                f"on these inputs ({type(error).__name__}: {str(error).strip()[:300]}). They must run through the "
+                "model as the example inputs did."
             ) from error
 
     def _operand(self, node: fx.Node) -> Any:
