@@ -48,3 +48,7 @@ class SelectionRuleError(WselError, ValueError):
 
 class PlanError(WselError, ValueError):
     """A plan that cannot be built or that does not fit the tensors it is applied to."""
+
+
+class CompensationError(WselError, ValueError):
+    """A start cannot be improved with what was given."""

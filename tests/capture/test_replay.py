@@ -92,10 +92,35 @@ class Branches(nn.Module):
         return self.one(x) if x.shape[0] < 4 else self.other(x).relu()
 
 
-def test_inputs_that_take_another_way_are_refused():
+def test_an_operator_that_other_inputs_do_not_reach_is_named():
     recordings = Recordings(Branches(), torch.randn(2, 3))
-    with pytest.raises(CaptureError, match=r"on inputs input 0=float32\[5, 3\] the model runs other operators than"):
-        recordings.run(torch.randn(5, 3))
+    linear = next(n for n, node in enumerate(recordings.base.nodes) if "linear" in str(node.target))
+    run = recordings.run(torch.randn(5, 3))
+    with pytest.raises(CaptureError, match=r"on inputs input 0=float32\[5, 3\] the model does not run the operator"):
+        run.advance(linear)
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x, mask):
+        if not bool(mask.all()):
+            x = x * mask.unsqueeze(-1) + 0.0
+        return self.other(self.one(x).relu())
+
+
+def test_nodes_are_found_again_where_other_operators_run_before_them():
+    model = Masked()
+    whole, cut = torch.ones(2, 4), torch.tensor([[1.0, 1, 0, 0], [1, 1, 1, 1]])
+    recordings = Recordings(model, (torch.randn(2, 4, 3), cut))
+    linears = [n for n, node in enumerate(recordings.base.nodes) if "linear" in str(node.target)]
+    x = torch.randn(2, 4, 3)
+    run = recordings.run((x, whole), held=linears)
+    run.advance_past(linears[1])
+    assert torch.equal(run.value(linears[0]), model.one(x))
+    assert torch.equal(run.value(linears[1]), model(x, whole))
 
 
 def test_a_failing_operator_is_named():

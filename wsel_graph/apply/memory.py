@@ -53,15 +53,25 @@ def _write(changes: list[tuple[torch.Tensor, tuple[Indices, ...] | None, torch.T
     try:
         for target, region, values in changes:
             undo.append((target, target.clone()))
-            if region is None:
-                target.copy_(values)
-            else:
-                target[_grid(region, target)] = values
+            _place(target, region, values)
     except BaseException:
         for target, before in reversed(undo):
             with contextlib.suppress(RuntimeError):  # the write that failed cannot be undone, and need not be
                 target.copy_(before)
         raise
+
+
+def _place(target: torch.Tensor, region: tuple[Indices, ...] | None, values: torch.Tensor) -> None:
+    if region is None:
+        target.copy_(values)
+    else:
+        target[_grid(region, target)] = values
+
+
+def placed(copy: Copy, target: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """`target`, changed in place: the values where the copy puts them."""
+    _place(target, copy.region, values)
+    return target
 
 
 def _grid(region: tuple[Indices, ...], tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -171,14 +181,19 @@ def _span(tensor: torch.Tensor) -> tuple[str, int, int]:
 
 def _gather(copy: Copy, targets: Tensors, sources: Tensors) -> torch.Tensor:
     target = targets[copy.student]
-    block = select(sources[copy.teacher].detach(), copy.indices)
+    return gathered(copy, sources[copy.teacher].detach()).to(device=target.device, dtype=target.dtype)
+
+
+def gathered(copy: Copy, source: torch.Tensor) -> torch.Tensor:
+    """What a copy takes from a teacher tensor, laid out as the student's region has it, in the teacher's dtype."""
+    block = select(source, copy.indices)
     for resize in copy.resize:
         block = resized(block, resize)
     if copy.scale != 1:
         block = block * copy.scale
     if copy.view is not None:
         block = block.reshape(copy.view.shape).permute(copy.view.order).reshape(copy.target_shape)
-    return block.to(device=target.device, dtype=target.dtype)
+    return block
 
 
 def select(tensor: torch.Tensor, indices: tuple[Indices, ...]) -> torch.Tensor:

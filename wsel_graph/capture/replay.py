@@ -2,11 +2,12 @@
 
 The recorded operators hold literal sizes and whatever the code decided while it ran, so a graph fits the inputs that
 it was recorded on. Inputs of another shape are recorded anew, and so are all inputs of a model that looks at values;
-their graphs must run the same operators, so that a node of one graph stands for the same node of all.
+nodes of one recording are found again in the others where the operators agree.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -82,6 +83,18 @@ class Program:
         return self.captured.rung == "real" or any(name in _READS_VALUES for name in names)
 
     @cached_property
+    def _fixed(self) -> frozenset[fx.Node]:
+        found: set[fx.Node] = set()
+        for node in self.nodes:
+            if node.op == "get_attr" or (node.op == "call_function" and found.issuperset(node.all_input_nodes)):
+                found.add(node)
+        return frozenset(found)
+
+    def is_fixed(self, node: fx.Node) -> bool:
+        """Whether a value depends on no input: a parameter, a constant, or what is computed from these."""
+        return node in self._fixed
+
+    @cached_property
     def written(self) -> frozenset[object]:
         """Storages of parameters, buffers and constants that some operator writes to."""
         own = {node.meta.get("storage") for node in self.nodes if node.op == "get_attr"}
@@ -99,9 +112,30 @@ class Program:
         return tensor.clone() if node.meta.get("storage") in self.written else tensor
 
     @cached_property
-    def signature(self) -> tuple[tuple[str, str], ...]:
-        """What two recordings of one model must share: the operators in order."""
-        return tuple((node.op, str(node.target) if node.op == "call_function" else "") for node in self.nodes)
+    def signature(self) -> tuple[str, ...]:
+        """What tells every node from its neighbours in another recording of the same model."""
+        return tuple(_describe(node) for node in self.nodes)
+
+
+def _describe(node: fx.Node) -> str:
+    if node.op == "get_attr":
+        return f"attribute {node.meta.get('state', '')}"
+    states = [operand.meta.get("state", "") for operand in node.all_input_nodes]
+    value = node.meta.get("value")
+    rank = len(value.shape) if hasattr(value, "shape") else ""
+    return f"{node.op} {node.target if node.op == 'call_function' else ''} {node.meta.get('module')} {states} {rank}"
+
+
+def correspondence(base: Program, made: Program) -> Mapping[int, int] | None:
+    """For nodes of one recording, their counterparts in another of the same model; None where all agree.
+
+    Code may run other operators for other inputs (a mask that is left out where nothing is masked). Nodes correspond
+    where the two sequences of operators agree, with modules, parameters and ranks.
+    """
+    if base.signature == made.signature:
+        return None
+    matcher = difflib.SequenceMatcher(None, base.signature, made.signature, autojunk=False)
+    return {one + i: other + i for one, other, size in matcher.get_matching_blocks() for i in range(size)}
 
 
 def _written_nodes(node: fx.Node) -> Iterable[fx.Node]:
@@ -114,67 +148,103 @@ def _written_nodes(node: fx.Node) -> Iterable[fx.Node]:
 
 
 class Run:
-    """One pass of a program over one batch, which goes on from wherever it stopped.
+    """One pass of a model over one batch, which goes on from wherever it stopped.
 
-    Values are dropped after their last use, unless `held` keeps them longer. The model's own tensors are read at the
-    moment an operator runs, so weights that changed meanwhile take effect.
+    Nodes are numbered as in the first recording, whatever recording serves this batch. Values are dropped after their
+    last use, unless `held` keeps them longer. The model's own tensors are read at the moment an operator runs, so
+    weights that changed meanwhile take effect.
 
     Args:
         program: What to run.
         inputs: Arguments of the forward call, on the model's device.
-        held: Numbers of nodes that stay alive until the caller drops them.
+        held: Nodes that stay alive until the caller drops them.
+        places: Where the nodes of the first recording are in `program`; None where it is that recording, or its like.
     """
 
-    def __init__(self, program: Program, inputs: Inputs, held: Iterable[int] = ()) -> None:
+    def __init__(
+        self, program: Program, inputs: Inputs, held: Iterable[int] = (), places: Mapping[int, int] | None = None
+    ) -> None:
         self.program = program
-        self.position = 0
-        self.values: dict[int, Any] = {}
-        self._held = frozenset(held)
-        self._arguments = iter([tensor.detach().clone() for _, tensor in tensor_labels(inputs)])
+        self.position = 0  # in `program`
+        self.values: dict[int, Any] = {}  # by number in `program`
+        self._inputs, self._places = inputs, places
+        self._first_held = tuple(held)
+        self._held = frozenset(self._place(number) for number in self._first_held)
+        self._arguments = iter([tensor for _, tensor in tensor_labels(inputs)])
+
+    def anew(self) -> Run:
+        """The same run, not yet started."""
+        return Run(self.program, self._inputs, self._first_held, self._places)
 
     def advance(self, stop: int | None = None) -> None:
-        """Run all nodes before number `stop` (all of them when None) that have not run yet.
+        """Run all nodes before node `stop` (all of them when None) that have not run yet.
 
         Raises:
             CaptureError: If an operator fails; the text names the node and the module.
         """
-        with torch.no_grad():
-            for number in range(self.position, len(self.program.nodes) if stop is None else stop):
-                self._step(number)
-                self.position = number + 1
+        self._run(len(self.program.nodes) if stop is None else self._place(stop))
+
+    def advance_past(self, number: int) -> None:
+        """Run all nodes up to this one, included."""
+        self._run(self._place(number) + 1)
+
+    def node(self, number: int) -> fx.Node:
+        """The graph node of a number, in the recording that serves this batch."""
+        return self.program.nodes[self._place(number)]
 
     def value(self, number: int) -> torch.Tensor:
         """The result of a node that has run and is still alive; a parameter or constant as it is now."""
-        node = self.program.nodes[number]
-        found = self.program.attribute(node) if node.op == "get_attr" else self.values[number]
-        return found[0] if isinstance(found, (list, tuple)) else found
+        return self._tensor(self._place(number))
 
     def drop(self, number: int) -> None:
         """Let go of a held value; one that a later operator reads stays until then."""
-        self._held -= {number}
-        if self.program.last_uses[number] < self.position:
-            self.values.pop(number, None)
+        place = self._place(number)
+        self._held -= {place}
+        if self.program.last_uses[place] < self.position:
+            self.values.pop(place, None)
 
     def results(self) -> tuple[torch.Tensor, ...]:
         """The model's results, once all has run; they must have been held."""
-        return tuple(self.value(number) for number in self.program.outputs)
+        return tuple(self._tensor(number) for number in self.program.outputs)
 
-    def _step(self, number: int) -> None:
-        node = self.program.nodes[number]
+    def _tensor(self, place: int) -> torch.Tensor:
+        node = self.program.nodes[place]
+        found = self.program.attribute(node) if node.op == "get_attr" else self.values[place]
+        return found[0] if isinstance(found, (list, tuple)) else found
+
+    def _place(self, number: int) -> int:
+        if self._places is None:
+            return number
+        if number not in self._places:
+            raise CaptureError(
+                f"on inputs {self._inputs.describe()} the model does not run the operator that is graph node {number} "
+                "on the first inputs. Give batches that take the same way through the code (the same keyword "
+                "arguments, lengths on the same side of every threshold)."
+            )
+        return self._places[number]
+
+    def _run(self, stop: int) -> None:
+        with torch.no_grad():
+            for place in range(self.position, stop):
+                self._step(place)
+                self.position = place + 1
+
+    def _step(self, place: int) -> None:
+        node = self.program.nodes[place]
         if node.op == "placeholder":
-            self.values[number] = next(self._arguments)
+            self.values[place] = next(self._arguments).detach().clone()
         elif node.op == "get_attr":
             if node.meta.get("storage") in self.program.written:
-                self.values[number] = self.program.attribute(node)
+                self.values[place] = self.program.attribute(node)
         else:
-            self.values[number] = self._call(node)
-        for dead in self.program.dying[number]:
+            self.values[place] = self._call(node)
+        for dead in self.program.dying[place]:
             if dead not in self._held:
                 self.values.pop(dead, None)
 
     def _call(self, node: fx.Node) -> Any:
-        args = fx.node.map_arg(node.args, self._operand)
-        kwargs = fx.node.map_arg(node.kwargs, self._operand)
+        args = fx.node.map_arg(node.args, self.operand)
+        kwargs = fx.node.map_arg(node.kwargs, self.operand)
         try:
             return node.target(*args, **kwargs)  # type: ignore[operator]
         except Exception as error:
@@ -184,7 +254,8 @@ class Run:
                 "model as the example inputs did."
             ) from error
 
-    def _operand(self, node: fx.Node) -> Any:
+    def operand(self, node: fx.Node) -> Any:
+        """What an operator that is next to run is given for one of its arguments."""
         number = self.program.numbers[node]
         return self.values[number] if number in self.values else self.program.attribute(node)
 
@@ -195,34 +266,33 @@ class Recordings:
     Args:
         model: The model, as for `capture`.
         example_inputs: What the first program is recorded on.
+        captured: That recording, where it is at hand.
     """
 
     def __init__(self, model: nn.Module | Any, example_inputs: Any, captured: Captured | None = None) -> None:
         self._model = model
         self.base = Program(captured if captured is not None else capture(model, example_inputs))
-        self._known: dict[object, Program] = {_shapes(normalize_inputs(example_inputs)): self.base}
-
-    def program(self, inputs: Inputs) -> Program:
-        """The program for inputs of these shapes.
-
-        Raises:
-            CaptureError: If the model runs other operators on them than on the example inputs.
-        """
-        shapes = _shapes(inputs)
-        found = self._known.get(shapes)
-        if found is not None and not self.base.reads_values:
-            return found
-        made = Program(capture(self._model, inputs))
-        if made.signature != self.base.signature:
-            raise CaptureError(_other_operators(self.base, made, inputs))
-        if not self.base.reads_values:
-            self._known[shapes] = made
-        return made
+        first = _shapes(normalize_inputs(example_inputs))
+        self._known: dict[object, tuple[Program, Mapping[int, int] | None]] = {first: (self.base, None)}
 
     def run(self, inputs: Any, held: Iterable[int] = ()) -> Run:
-        """A run over one batch, not yet started."""
+        """A run over one batch, not yet started.
+
+        Args:
+            inputs: As `example_inputs`.
+            held: Nodes whose values stay until they are dropped; numbers as in `base`.
+        Raises:
+            CaptureError: If the model does not run on these inputs.
+        """
         arguments = normalize_inputs(inputs)
-        return Run(self.program(arguments), arguments, held)
+        shapes = _shapes(arguments)
+        found = self._known.get(shapes)
+        if found is None or self.base.reads_values:
+            made = Program(capture(self._model, arguments))
+            found = made, correspondence(self.base, made)
+            if not self.base.reads_values:
+                self._known[shapes] = found
+        return Run(found[0], arguments, held, found[1])
 
 
 def _shapes(inputs: Inputs) -> object:
@@ -231,20 +301,4 @@ def _shapes(inputs: Inputs) -> object:
     return tuple(
         (str(path), (tuple(leaf.shape), leaf.dtype) if isinstance(leaf, torch.Tensor) else repr(leaf))
         for path, leaf in leaves
-    )
-
-
-def _other_operators(base: Program, made: Program, inputs: Inputs) -> str:
-    pairs = zip(base.signature, made.signature, strict=False)
-    place = next((i for i, (one, other) in enumerate(pairs) if one != other), min(len(base.nodes), len(made.nodes)))
-    words = [
-        f"{program.nodes[place].target} in module {program.nodes[place].meta.get('module') or '(top level)'}"
-        if place < len(program.nodes)
-        else "nothing"
-        for program in (base, made)
-    ]
-    return (
-        f"on inputs {inputs.describe()} the model runs other operators than on the first ones: at graph node {place}, "
-        f"{words[1]} instead of {words[0]}. Give batches that take the same way through the code (the same keyword "
-        "arguments, masks of one kind, lengths on the same side of every threshold)."
     )

@@ -1,0 +1,1 @@
+"""Better starts: what can be done with values once they are selected, without any training."""
