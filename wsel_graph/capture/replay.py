@@ -17,6 +17,7 @@ import torch
 from torch import fx, nn
 
 from wsel_graph.capture.inputs import Inputs, normalize_inputs, tensor_labels
+from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.capture.trace import Captured, capture
 from wsel_graph.errors import CaptureError
 
@@ -122,7 +123,7 @@ def _describe(node: fx.Node) -> str:
         return f"attribute {node.meta.get('state', '')}"
     states = [operand.meta.get("state", "") for operand in node.all_input_nodes]
     value = node.meta.get("value")
-    rank = len(value.shape) if hasattr(value, "shape") else ""
+    rank = len(value.shape) if isinstance(value, TensorInfo) else ""
     return f"{node.op} {node.target if node.op == 'call_function' else ''} {node.meta.get('module')} {states} {rank}"
 
 

@@ -12,7 +12,7 @@ Very Deep Neural Networks", arXiv:1707.06168, section 3.1, "linear least squares
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ from wsel_graph.starts.frontier import Batch, Frontier
 from wsel_graph.starts.gains import Gain
 from wsel_graph.starts.least_squares import bytes_needed
 from wsel_graph.starts.partners import Pairing, Side, pairings
+from wsel_graph.starts.spans import Aims, Spans
 
 HELD_EVERY = 5
 """Every fifth batch is held out; of fewer batches, the last fifth of the rows of each."""
@@ -44,12 +45,14 @@ class Settings:
         rows: Rows that are measured per operator, as a multiple of its inputs (and at least `least`).
         least: Rows that are measured at least, if there are so many.
         seed: Of the draw of rows.
+        aims: What operators are fitted to.
     """
 
     memory: int = 2 << 30
     rows: int = 16
     least: int = 8192
     seed: int = 0
+    aims: Aims = field(default_factory=Aims)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +188,10 @@ class _Walk:
         return Sample(-(-wanted // count), held, self._settings.seed + number)
 
     def _all_events(self, found: Sequence[Pairing]) -> Iterator[_Event]:
+        spans = Spans(found, self._sides[0], self._sides[1], self._settings.aims)
         for pairing in found:
-            operators = [operator for operator, _ in pairing.uses]
-            targets = [target for _, target in pairing.uses]
+            operators = [use.operator for use in pairing.uses]
+            targets = [spans.target(use) for use in pairing.uses]
             first = operators[0]
             if isinstance(first, Contraction):
                 free = first.bias is not None and first.bias.name in self._filled
@@ -204,7 +208,7 @@ class _Walk:
             else:
                 self._kept[pairing.name] = "a norm that is used several times"
                 continue
-            for use, (operator, target) in enumerate(pairing.uses):
+            for use, (operator, target) in enumerate(zip(operators, targets, strict=True)):
                 last = use == len(operators) - 1
                 yield _Event(operator.number, fit, use, last, len(operators) > 1, target.teacher_nodes, inputs)
 

@@ -295,12 +295,8 @@ class _Lines:
     def error(self, slope: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
         """Squared error of a line for every channel, summed over rows."""
         x, y, xx, xy, yy = self._known()
-        found = (
-            yy
-            + slope.square() * xx
-            + self._count * offset.square()
-            + 2 * (slope * offset * x - slope * xy - offset * y)
-        )
+        squares = yy + slope.square() * xx + self._count * offset.square()
+        found: torch.Tensor = squares + 2 * (slope * offset * x - slope * xy - offset * y)
         return found.clamp_min(0)
 
     def spread(self) -> torch.Tensor:

@@ -13,13 +13,14 @@ from torch import fx
 
 from wsel_graph.capture.replay import Program
 
-_VIEWS = frozenset(
+VIEWS = frozenset(
     {
         "aten::t", "aten::permute", "aten::transpose", "aten::view", "aten::reshape", "aten::_unsafe_view",
         "aten::slice", "aten::select", "aten::narrow", "aten::unsqueeze", "aten::squeeze", "aten::clone",
         "aten::contiguous", "aten::detach", "aten::alias", "aten::flatten", "aten::numpy_T", "aten::movedim",
     }
 )  # fmt: skip
+"""Operators that rearrange or cut their first operand, all other arguments being literals."""
 
 
 def schema_name(node: fx.Node) -> str:
@@ -54,7 +55,7 @@ def seen_parameter(program: Program, operand: object) -> Seen | None:
     """The parameter behind an operand, when nothing but views lies between; None otherwise."""
     chain: list[fx.Node] = []
     node = operand
-    while isinstance(node, fx.Node) and node.op == "call_function" and schema_name(node) in _VIEWS:
+    while isinstance(node, fx.Node) and node.op == "call_function" and schema_name(node) in VIEWS:
         chain.append(node)
         node = node.args[0]
     if not isinstance(node, fx.Node) or "state" not in node.meta:

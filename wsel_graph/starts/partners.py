@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from wsel_graph.capture.replay import Program
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.plan import Copy, Plan
-from wsel_graph.starts.channels import paired_channels
+from wsel_graph.starts.channels import Channels, paired_channels
 from wsel_graph.starts.contractions import Contraction, contraction
 from wsel_graph.starts.gains import Gain, gain
 from wsel_graph.starts.positions import same_positions
-from wsel_graph.starts.targets import Operator, Target, direct_target, feature_dims
+from wsel_graph.starts.targets import Operator, feature_dims
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,27 @@ def _parameters(nodes: Iterable[object]) -> Iterable[str]:
     return (node.meta["state"] for node in nodes if getattr(node, "op", "") == "get_attr" and "state" in node.meta)  # type: ignore[attr-defined]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Use:
+    """One operator of the student, and what its parameter was selected from.
+
+    Attributes:
+        operator: The student's.
+        partners: The teacher's operators, by the tensor that the plan names.
+        channels: Which of their channels the student's stand for.
+    """
+
+    operator: Operator
+    partners: Mapping[str, Operator]
+    channels: Channels
+
+
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """One parameter of the student: every use with what it is to compute."""
+    """One parameter of the student, with all its uses in order of execution."""
 
     name: str
-    uses: tuple[tuple[Operator, Target], ...]
+    uses: tuple[Use, ...]
 
 
 def pairings(plan: Plan, student: Side, teacher: Side) -> tuple[list[Pairing], dict[str, str]]:
@@ -78,44 +93,39 @@ def pairings(plan: Plan, student: Side, teacher: Side) -> tuple[list[Pairing], d
     for name, uses in ours.uses.items():
         if name not in copies:
             continue
-        made = _pairing(name, uses, copies[name], theirs, (student, teacher))
-        if isinstance(made, str):
-            kept[name] = made
+        made = [_use(place, uses, copies[name], theirs, (student, teacher)) for place in range(len(uses))]
+        if reasons := [one for one in made if isinstance(one, str)]:
+            kept[name] = reasons[0]
         else:
-            found.append(made)
+            found.append(Pairing(name, tuple(one for one in made if isinstance(one, Use))))
     return found, kept
 
 
-def _pairing(
-    name: str, uses: list[Operator], copies: list[Copy], theirs: Operators, sides: tuple[Side, Side]
-) -> Pairing | str:
-    made: list[tuple[Operator, Target]] = []
-    for number, operator in enumerate(uses):
-        partners: dict[str, Operator] = {}
-        for copy in copies:
-            other = theirs.uses.get(copy.teacher)
-            if other is None:
-                return (
-                    f"the teacher's {copy.teacher}: {theirs.odd.get(copy.teacher, 'no operator of this kind uses it')}"
-                )
-            if len(other) != len(uses):
-                return f"used {len(uses)} times, the teacher's {copy.teacher} {len(other)} times"
-            partners[copy.teacher] = other[number]
-        if any(isinstance(partner, Gain) != isinstance(operator, Gain) for partner in partners.values()):
-            return "the teacher computes it in another way"
-        channels = paired_channels(operator, copies, partners)
-        if isinstance(channels, str):
-            return channels
-        for partner in partners.values():
-            if not _aligned(sides, operator, partner):
-                return "the teacher lays out positions in another way"
-        made.append((operator, direct_target(channels, partners)))
-    return Pairing(name, tuple(made))
+def _use(
+    place: int, uses: list[Operator], copies: list[Copy], theirs: Operators, sides: tuple[Side, Side]
+) -> Use | str:
+    operator = uses[place]
+    partners: dict[str, Operator] = {}
+    for copy in copies:
+        other = theirs.uses.get(copy.teacher)
+        if other is None:
+            return f"the teacher's {copy.teacher}: {theirs.odd.get(copy.teacher, 'no operator of this kind uses it')}"
+        if len(other) != len(uses):
+            return f"used {len(uses)} times, the teacher's {copy.teacher} {len(other)} times"
+        partners[copy.teacher] = other[place]
+    if any(isinstance(partner, Gain) != isinstance(operator, Gain) for partner in partners.values()):
+        return "the teacher computes it in another way"
+    channels = paired_channels(operator, copies, partners)
+    if isinstance(channels, str):
+        return channels
+    if not all(_aligned(sides, operator, partner) for partner in partners.values()):
+        return "the teacher lays out positions in another way"
+    return Use(operator, partners, channels)
 
 
 def _aligned(sides: tuple[Side, Side], operator: Operator, partner: Operator) -> bool:
-    places = [
+    ours, theirs = (
         (side.graph, side.name(one.number), feature_dims(one))
         for side, one in zip(sides, (operator, partner), strict=True)
-    ]
-    return same_positions(places[0], places[1])
+    )
+    return same_positions(ours, theirs)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -15,9 +16,31 @@ from wsel_graph.starts.gains import Gain
 Operator = Contraction | Gain
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Target:
+class Target(Protocol):
     """Rows to be like.
+
+    Attributes:
+        own: The student's channels that have a target, zero-based, ascending.
+    """
+
+    @property
+    def own(self) -> torch.Tensor:
+        """See the class."""
+        ...
+
+    @property
+    def teacher_nodes(self) -> tuple[int, ...]:
+        """The nodes that the teacher must have run."""
+        ...
+
+    def rows(self, batch: Batch) -> torch.Tensor:
+        """Float64 `(rows, channels of own)`, rows in row-major order of positions."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutputTarget:
+    """The outputs of teacher operators.
 
     Attributes:
         own: The student's channels that have a target, zero-based.
@@ -29,16 +52,11 @@ class Target:
 
     @property
     def teacher_nodes(self) -> tuple[int, ...]:
-        """The nodes that the teacher must have run."""
+        """See `Target`."""
         return tuple(operator.number for operator, _, _ in self.sources)
 
-    @property
-    def student_nodes(self) -> tuple[int, ...]:
-        """The nodes of the student, other than its operator's input, that are read."""
-        return ()
-
     def rows(self, batch: Batch) -> torch.Tensor:
-        """Float64 `(rows, channels of own)`, rows in row-major order of positions."""
+        """See `Target`."""
         parts = []
         order = []
         for operator, places, channels in self.sources:
@@ -59,11 +77,11 @@ def feature_dims(operator: Operator) -> tuple[int, ...]:
     return operator.form.feature_dims if isinstance(operator, Contraction) else operator.feature_dims
 
 
-def direct_target(channels: Channels, operators: dict[str, Operator]) -> Target:
+def direct_target(channels: Channels, operators: Mapping[str, Operator]) -> OutputTarget:
     """The output of the very operators whose parameters were selected from."""
     names = list(dict.fromkeys(channels.teacher))
     places: Sequence[torch.Tensor] = [
         torch.tensor([i for i, own in enumerate(channels.teacher) if own == name]) for name in names
     ]
     sources = tuple((operators[name], at, channels.theirs[at]) for name, at in zip(names, places, strict=True))
-    return Target(channels.own, sources)
+    return OutputTarget(channels.own, sources)
