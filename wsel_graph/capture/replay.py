@@ -289,7 +289,7 @@ class Recordings:
         shapes = _shapes(arguments)
         found = self._known.get(shapes)
         if found is None or self.base.reads_values:
-            made = Program(capture(self._model, arguments))
+            made = Program(capture(self._model, arguments, rung=self.base.captured.rung))
             found = made, correspondence(self.base, made)
             if not self.base.reads_values:
                 self._known[shapes] = found

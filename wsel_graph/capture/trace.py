@@ -60,12 +60,13 @@ class Captured:
         return fx.GraphModule({name: value for name, value in root.items() if name in used}, self.graph)
 
 
-def capture(model: nn.Module | Any, example_inputs: Any) -> Captured:
+def capture(model: nn.Module | Any, example_inputs: Any, rung: str = "meta") -> Captured:
     """Record one forward pass of `model` in evaluation mode. The model itself is never run or changed.
 
     Args:
         model: Any `nn.Module` (a `torch.fx.GraphModule` too) or a `torch.export.ExportedProgram`.
         example_inputs: See `normalize_inputs`; may be None for an exported program that carries its own.
+        rung: `real` skips the attempt on the meta device, where it is known to fail.
     Raises:
         ExampleInputsError: If there are no usable inputs.
         CaptureError: If the model raises, returns no tensor, or cannot be copied.
@@ -77,6 +78,8 @@ def capture(model: nn.Module | Any, example_inputs: Any) -> Captured:
     inputs = normalize_inputs(example_inputs, _float_dtype(states))
     if any(state.tensor.device == META for state in states):
         return _attempt("meta", model, states, inputs)
+    if rung == "real":
+        return _attempt("real", model, states, inputs)
     try:
         return _attempt("meta", model, states, inputs)
     except CaptureError as meta_error:
