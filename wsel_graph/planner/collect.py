@@ -1,0 +1,243 @@
+"""Collect statistics: run calibration batches through a recorded graph and look at its activations on the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from wsel_graph.axes import Axis
+from wsel_graph.capture.inputs import normalize_inputs
+from wsel_graph.capture.replay import Program, Recordings, Run
+from wsel_graph.coupling.graph import ModelGraph, paused_garbage_collection, trace
+from wsel_graph.coupling.groups import CoupledGroup
+from wsel_graph.coupling.moments import Moments
+from wsel_graph.coupling.places import Place
+from wsel_graph.coupling.statistics import (
+    LARGEST_SECOND_MOMENTS,
+    GroupStatistics,
+    Statistics,
+    group_key,
+    shapes_of,
+)
+from wsel_graph.errors import CaptureError, ExampleInputsError, PlanError
+from wsel_graph.matching.borders import Border, block_lengths, stage_borders
+from wsel_graph.matching.structure import structure
+
+
+def collect(model: nn.Module | Any, batches: Iterable[Any], *, second_moments: bool = False) -> Statistics:
+    """Stream calibration batches through a model. The model is not changed; all positions count, padding too.
+
+    Args:
+        model: Any module with values, on the device of the batches.
+        batches: Inputs of forward calls, each as for `trace`; shapes may differ. The split into batches is of no
+            consequence beyond float64 rounding, as long as the model treats its samples one by one.
+        second_moments: Keep the products of all pairs of elements too, which `take: {score: regression}` needs: memory
+            and time grow with the square of a group's size. Groups above `LARGEST_SECOND_MOMENTS` go without.
+    Raises:
+        ExampleInputsError: If there is no batch.
+        CaptureError: If the model cannot be traced, or takes another way through its code on some batch.
+        PlanError: If the model has no values, or its activations are not finite.
+    """
+    if isinstance(batches, (torch.Tensor, Mapping, str)):
+        raise ExampleInputsError(
+            f"statistics take an iterable of batches, got one {type(batches).__name__}: put it in a list"
+        )
+    todo = iter(batches)
+    first = next(todo, None)
+    if first is None:
+        raise ExampleInputsError("statistics need at least one batch, and there is none")
+    graph = trace(model, first)
+    _refuse_meta(graph)
+    collector = _Collector(graph, Recordings(model, first, graph.captured), second_moments)
+    collector.add(first)
+    for batch in todo:
+        collector.add(batch)
+    return collector.result()
+
+
+def _refuse_meta(graph: ModelGraph) -> None:
+    odd = next((state.name for state in graph.captured.states if state.tensor.is_meta), None)
+    if odd is not None:
+        raise PlanError(f"statistics need the model's values, and {odd} is on the meta device: load its weights first")
+
+
+@dataclass(slots=True)
+class _Influence:
+    """Running mean of one minus the cosine between the streams before and after one block."""
+
+    total: float = 0.0
+    count: int = 0
+    unlike: bool = False  # whether the two streams ever had different shapes
+
+    def add(self, before: torch.Tensor, after: torch.Tensor) -> None:
+        """Count two streams, `[positions, features]`."""
+        if before.shape != after.shape:
+            self.unlike = True
+            return
+        (one, gone), (other, gone_after) = map(_directions, (before, after))
+        # Half the squared distance of unit vectors is one minus their cosine, without cancellation. A stream that is
+        # zero has no direction: zero on one side counts as a right angle, on both sides as no change.
+        change = (one - other).square().sum(1) / 2
+        change = torch.where(gone != gone_after, 1.0, change)
+        self.total += float(change.sum())
+        self.count += len(change)
+
+    @property
+    def value(self) -> float:
+        """One minus the mean cosine; infinite where that cannot be measured."""
+        return math.inf if self.unlike or not self.count else self.total / self.count
+
+
+def _directions(stream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit vectors, float64 `[positions, features]`, and which of them are zero because the stream is."""
+    wide = stream.to(torch.float64)
+    length = wide.norm(dim=1)
+    gone = length == 0
+    return wide / torch.where(gone, 1.0, length)[:, None], gone
+
+
+@dataclass(slots=True)
+class _Stage:
+    """The influence of all blocks of one stage, for every number of segments that may make a block."""
+
+    borders: tuple[Border | None, ...]
+    blocks: dict[int, list[_Influence]] = field(init=False)
+    _held: dict[int, torch.Tensor] = field(init=False, default_factory=dict)  # streams that blocks start from
+
+    def __post_init__(self) -> None:
+        count = len(self.borders) - 1
+        self.blocks = {length: [_Influence() for _ in range(count // length)] for length in block_lengths(count)}
+
+    def begin(self) -> None:
+        """A new batch begins."""
+        self._held = {}
+
+    def see(self, place: int, border: Border, value: torch.Tensor) -> None:
+        """Take the stream at one border; the borders of a batch come in order."""
+        stream = border.rows(value.detach())
+        for length, blocks in self.blocks.items():
+            start = place - length
+            known = self.borders[start] if start >= 0 and start % length == 0 else None
+            if known is not None and start in self._held and known.comparable(border):
+                blocks[start // length].add(self._held[start], stream)
+        self._held = {start: held for start, held in self._held.items() if self._needed(start, place)}
+        if self._needed(place, place):
+            self._held[place] = stream.clone()  # blocks may add to their stream in place
+
+    def _needed(self, start: int, place: int) -> bool:
+        return any(start % length == 0 and start + length > place for length in self.blocks)
+
+
+_Look = Callable[[Run], None]
+
+
+class _Collector:
+    def __init__(self, graph: ModelGraph, recordings: Recordings, products: bool) -> None:
+        self._graph, self._recordings = graph, recordings
+        self._keys = {group_key(graph, group): group for group in graph.places}
+        self._moments = {
+            key: [Moments(group.size, products and group.size <= LARGEST_SECOND_MOMENTS) for _ in graph.places[group]]
+            for key, group in self._keys.items()
+        }
+        self._stages = {name: _Stage(borders) for name, borders in stage_borders(structure(graph)).items()}
+        self._known = {id(recordings.base): graph}
+
+    def add(self, batch: Any) -> None:
+        """Run one batch and look at every place on the way."""
+        inputs = normalize_inputs(batch)
+        program = self._recordings.program(inputs)
+        looks = sorted(self._looks(self._graph_of(program)), key=lambda item: item[0])  # stable
+        last = {node: number for number, (_, node, _) in enumerate(looks)}
+        run = Run(program, inputs, held=last)
+        for stage in self._stages.values():
+            stage.begin()
+        for number, (before, node, look) in enumerate(looks):
+            run.advance(before)
+            look(run)
+            if last[node] == number:
+                run.drop(node)
+
+    def _graph_of(self, program: Program) -> ModelGraph:
+        """Axes that hold the batch's own sizes; a program that is made anew for every batch is not remembered."""
+        if id(program) in self._known:
+            return self._known[id(program)]
+        with paused_garbage_collection():
+            graph = ModelGraph(program.captured)
+        if not program.reads_values:
+            self._known[id(program)] = graph
+        return graph
+
+    def _looks(self, graph: ModelGraph) -> Iterator[tuple[int, int, _Look]]:
+        """What to look at: the node before which, the node that holds it, and what to do with it."""
+        for key, group, places in self._places(graph):
+            for moments, place in zip(self._moments[key], places, strict=True):
+                yield place.before, place.node, _count(moments, place, group)
+        for stage in self._stages.values():
+            for number, border in enumerate(stage.borders):
+                if border is not None:
+                    yield border.node + 1, border.node, _see(stage, number, border)
+
+    def _places(self, graph: ModelGraph) -> Iterator[tuple[str, CoupledGroup, tuple[Place, ...]]]:
+        found = {group_key(graph, group): group for group in graph.places}
+        for key, group in self._keys.items():
+            expected = [(place.node, place.dim) for place in self._graph.places[group]]
+            other = found.get(key)
+            if other is None or [(place.node, place.dim) for place in graph.places[other]] != expected:
+                raise CaptureError(
+                    f"on one of the batches the coupled group at {key} shows at other places than on the first: give "
+                    "batches of more than one position and sample"
+                )
+            yield key, other, graph.places[other]
+
+    def result(self) -> Statistics:
+        """What was seen so far."""
+        groups = {key: self._group(self._graph.places[group], key) for key, group in self._keys.items()}
+        influence = {
+            name: {length: tuple(block.value for block in blocks) for length, blocks in stage.blocks.items()}
+            for name, stage in self._stages.items()
+        }
+        return Statistics(shapes_of(self._graph), groups, influence)
+
+    def _group(self, places: tuple[Place, ...], key: str) -> GroupStatistics:
+        moments = self._moments[key]
+        counts = torch.tensor([each.count for each in moments])
+        over = counts.clamp(min=1)[:, None].to(torch.float64)
+        second = [each.second for each in moments if each.second is not None]
+        made = GroupStatistics(
+            tuple(place.words for place in places),
+            counts,
+            torch.stack([each.mean for each in moments]),
+            torch.stack([each.absolute for each in moments]) / over,
+            torch.stack([each.deviation for each in moments]) / over,
+            torch.stack(second) / over[:, :, None] if second else None,
+        )
+        for place, row in zip(made.places, made.magnitude, strict=True):
+            if not bool(row.isfinite().all()):
+                raise PlanError(
+                    f"activations {place} are not finite on these batches: no statistics can be made of them. Check "
+                    "the inputs, and the model's precision"
+                )
+        return made
+
+
+def _count(moments: Moments, place: Place, group: CoupledGroup) -> _Look:
+    return lambda run: moments.add(run.value(place.node), place.dim, _axis(run, place), group.atom)
+
+
+def _axis(run: Run, place: Place) -> Axis:
+    size = run.value(place.node).shape[place.dim]
+    if size != place.axis.size:
+        raise CaptureError(
+            f"activations {place.words} have {size} elements along dim {place.dim} on one of the batches, the recorded "
+            f"graph has {place.axis.size}: give batches whose sizes do not depend on values"
+        )
+    return place.axis
+
+
+def _see(stage: _Stage, number: int, border: Border) -> _Look:
+    return lambda run: stage.see(number, border, run.value(border.node))
