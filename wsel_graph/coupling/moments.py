@@ -55,7 +55,7 @@ class Moments:
             value = torch.view_as_real(value)
         rows = value.detach().movedim(dim, -1).reshape(-1, axis.size)
         index = None if axis is atom else _index(axis, atom).to(rows.device)
-        for part in rows.split(max(1, _CHUNK // axis.size)):
+        for part in torch.split(rows, max(1, _CHUNK // axis.size)):
             wide = part.to(torch.float64)
             self._add_rows(wide if index is None else wide[:, index].reshape(-1, self.size))
 

@@ -136,9 +136,7 @@ def _is_activation(value: Value) -> bool:
 def _contracts(operator: Any) -> bool:
     """Whether an operator sums products; a rule of the user's own that consumes an axis is taken to do so."""
     rule = find_rule(operator)
-    return rule is not None and (
-        rule.__module__ in _CONTRACTIONS or not rule.__module__.startswith("wsel_graph.ops.")
-    )
+    return rule is not None and (rule.__module__ in _CONTRACTIONS or not rule.__module__.startswith("wsel_graph.ops."))
 
 
 def _module(node: fx.Node) -> str:

@@ -71,8 +71,8 @@ class Statistics:
         found = self.groups.get(key)
         if found is not None and found.size != group.size:
             raise PlanError(
-                f"the statistics know {found.size} elements at {key}, the model's coupled group there has {group.size}: "
-                "trace it with inputs like the calibration batches"
+                f"the statistics know {found.size} elements at {key}, the model's coupled group there has "
+                f"{group.size}: trace it with inputs like the calibration batches"
             )
         return found
 
@@ -87,8 +87,8 @@ class Statistics:
         if odd is not None:
             seen, here = (_shape_words(shapes.get(odd)) for shapes in (self.shapes, own))
             raise PlanError(
-                f"the statistics were collected on another model than this teacher: there {odd} is {seen}, here {here}. "
-                "Collect them anew: ws.statistics(teacher, batches)"
+                f"the statistics were collected on another model than this teacher: there {odd} is {seen}, "
+                f"here {here}. Collect them anew: ws.statistics(teacher, batches)"
             )
 
     def save(self, path: str | Path) -> None:

@@ -25,6 +25,15 @@ def _layer_rule(values: Mapping[str, Any], place: Place) -> LayerRule:
     return LayerRule(values.get("stage", ("*",)), values.get("take", "first"), values.get("from"), place)
 
 
+_BLOCK_SOURCE: Final = Record(
+    "a source of blocks",
+    {"score": Key(Words("a score of blocks", ("depth",)), "depth: the blocks that change their stream most.")},
+    "{score: depth}",
+    lambda values, place: Score(values["score"]),
+    one_of=True,
+    hints={"tokens": "token maps are for vocabularies: write it below `elements:`"},
+)
+
 LAYER_RULE: Final = Record(
     "a layer rule",
     {
@@ -35,6 +44,7 @@ LAYER_RULE: Final = Record(
                 (
                     Words("a way to take blocks", ("first", "last", "middle", "uniform")),
                     Many("a list of teacher blocks", Whole("a block number"), "[0, 2, 5]"),
+                    _BLOCK_SOURCE,
                 ),
                 "first, last, middle, uniform, or teacher blocks such as [0, 2, 5]",
             ),
@@ -122,7 +132,10 @@ _ELEMENT_SOURCE: Final = Record(
             Text("a path", "map.json", nonempty_complaint, placed=True),
             "JSON file from student token ids to teacher token ids, relative to this file.",
         ),
-        "score": Key(Words("a score", ("l1", "l2")), "The norm of the teacher's weights that ranks elements."),
+        "score": Key(
+            Words("a score", ("l1", "l2", "activation", "variance", "regression")),
+            "What ranks elements: a norm of the teacher's weights, or statistics of its activations.",
+        ),
     },
     "{tokens: map.json}",
     _source_of_elements,
