@@ -67,8 +67,8 @@ def _most_influential(teacher: int, student: int, stage: str, influence: Sequenc
     unknown = sum(map(math.isinf, influence))
     if unknown > student:
         raise MatchError(
-            f"layers: stage {stage!r} has {student} student blocks, and {unknown} of the teacher's {teacher} blocks do "
-            "not pass on the stream that they start from, so how much they change it cannot be told. Name the blocks: "
-            f"take: {list(range(student))}"
+            f"layers: of the teacher's {teacher} blocks of stage {stage!r} the student takes {student}, and {unknown} "
+            "do not pass on the stream that they start from, so how much they change it cannot be told. Name the "
+            f"blocks, such as take: {list(range(student))}"
         )
     return sorted(sorted(range(teacher), key=lambda block: -influence[block])[:student])

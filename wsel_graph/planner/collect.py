@@ -196,19 +196,35 @@ class _Collector:
 
     def result(self) -> Statistics:
         """What was seen so far."""
+        self._refuse_infinite()
         groups = {key: self._group(self._graph.places[group], key) for key, group in self._keys.items()}
         influence = {
             name: {length: tuple(block.value for block in blocks) for length, blocks in stage.blocks.items()}
             for name, stage in self._stages.items()
         }
+        for name, lengths in influence.items():
+            if any(math.isnan(value) for values in lengths.values() for value in values):
+                raise PlanError(_not_finite(f"between the blocks of stage {name!r}"))
         return Statistics(shapes_of(self._graph), groups, influence)
+
+    def _refuse_infinite(self) -> None:
+        """Name the first place, in order of execution, where activations are not finite."""
+        pairs = ((key, self._graph.places[group]) for key, group in self._keys.items())
+        odd = [
+            place
+            for key, places in pairs
+            for place, moments in zip(places, self._moments[key], strict=True)
+            if not bool(moments.absolute.isfinite().all())
+        ]
+        if odd:
+            raise PlanError(_not_finite(min(odd, key=lambda place: place.node).words))
 
     def _group(self, places: tuple[Place, ...], key: str) -> GroupStatistics:
         moments = self._moments[key]
         counts = torch.tensor([each.count for each in moments])
         over = counts.clamp(min=1)[:, None].to(torch.float64)
         second = [each.second for each in moments if each.second is not None]
-        made = GroupStatistics(
+        return GroupStatistics(
             tuple(place.words for place in places),
             counts,
             torch.stack([each.mean for each in moments]),
@@ -216,13 +232,13 @@ class _Collector:
             torch.stack([each.deviation for each in moments]) / over,
             torch.stack(second) / over[:, :, None] if second else None,
         )
-        for place, row in zip(made.places, made.magnitude, strict=True):
-            if not bool(row.isfinite().all()):
-                raise PlanError(
-                    f"activations {place} are not finite on these batches: no statistics can be made of them. Check "
-                    "the inputs, and the model's precision"
-                )
-        return made
+
+
+def _not_finite(where: str) -> str:
+    return (
+        f"activations {where} are not finite on these batches: no statistics can be made of them. Check the inputs, "
+        "and the model's precision"
+    )
 
 
 def _count(moments: Moments, place: Place, group: CoupledGroup) -> _Look:

@@ -1,8 +1,8 @@
 """Elements from which linear regression rebuilds the others best.
 
 Greedy column subset selection by the exact criterion: every step takes the element that lowers the error of rebuilding
-all elements most, computed on the residual of the second moments. Reference: Farahat, Ghodsi, Kamel, "Efficient Greedy
-Feature Selection for Unsupervised Learning", arXiv:1212.3185 (the criterion, its equation for the gain of one column).
+all elements most, computed on the residual of the second moments. Reference: Farahat, Elgohary, Ghodsi, Kamel, "Greedy
+Column Subset Selection for Large-scale Data Sets", arXiv:1312.6838 (the criterion and its recursion).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Elements by score: the norm of the teacher's weights, or what calibration batches showed of its activations.
 
 References: structured magnitude selection, as compared in Xu et al., arXiv:2311.18823, table 7 (L1 and L2 norms); mean
-absolute activation and variance, after Muralidharan et al., arXiv:2407.14679, section 2.2, who rank neurons, heads and
+absolute activation and variance, after Muralidharan et al., arXiv:2407.14679, who rank neurons, heads and
 embedding channels by activations of a small calibration set.
 """
 
@@ -14,8 +14,9 @@ import torch
 from wsel_graph.axes import positions
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
-from wsel_graph.coupling.statistics import LARGEST_SECOND_MOMENTS, GroupStatistics, Statistics
+from wsel_graph.coupling.statistics import Statistics
 from wsel_graph.errors import PlanError
+from wsel_graph.planner.activity import activity, second_moments
 from wsel_graph.planner.regression import best_rebuilders
 
 
@@ -37,48 +38,12 @@ def top_elements(
     """
     if score in ("l1", "l2"):
         total = torch.stack([_scores(graph, group, 1 if score == "l1" else 2) for group in groups]).sum(0)
+    elif score == "regression":
+        return best_rebuilders(second_moments(graph, groups, statistics), count)
     else:
-        seen = _seen(graph, groups, score, statistics)
-        if score == "regression":
-            return best_rebuilders(
-                [m for each in seen if each.second_moments is not None for m in each.second_moments], count
-            )
-        total = torch.cat([_shares(each.magnitude if score == "activation" else each.variance) for each in seen]).sum(0)
+        total = activity(graph, groups, score, statistics)
     order = torch.argsort(total, descending=True, stable=True)
     return sorted(order[:count].tolist())
-
-
-def _shares(rows: torch.Tensor) -> torch.Tensor:
-    """Every row divided by its sum, so that places of large activations do not drown the others."""
-    sums = rows.sum(1, keepdim=True)
-    return rows / torch.where(sums > 0, sums, 1.0)
-
-
-def _seen(
-    graph: ModelGraph, groups: Sequence[CoupledGroup], score: str, statistics: Statistics | None
-) -> list[GroupStatistics]:
-    """The statistics of the groups that show in activations."""
-    rule = f"take: {{score: {score}}}"
-    needed = "second_moments=True" if score == "regression" else ""
-    call = f"statistics=ws.statistics(teacher, batches{', ' if needed else ''}{needed})"
-    if statistics is None:
-        raise PlanError(f"{rule} needs statistics of the teacher's activations: pass {call}")
-    found = [each for group in groups if (each := statistics.of(graph, group)) is not None]
-    place = ":".join(map(str, groups[0].members[0]))
-    if not found:
-        raise PlanError(
-            f"{rule}: the teacher's {groups[0].role} axis at {place} ({groups[0].status}) shows in no activation that "
-            "the statistics hold. Take its elements another way, such as {score: l2}"
-        )
-    if needed and (missing := next((each for each in found if each.second_moments is None), None)) is not None:
-        why = (
-            f"its {missing.size} elements are more than the {LARGEST_SECOND_MOMENTS} for which they are kept: take "
-            "{score: activation} there"
-            if missing.size > LARGEST_SECOND_MOMENTS
-            else f"the statistics were made without: pass {call}"
-        )
-        raise PlanError(f"{rule} needs second moments of the teacher's {groups[0].role} axis at {place}; {why}")
-    return found
 
 
 def _scores(graph: ModelGraph, group: CoupledGroup, power: int) -> torch.Tensor:

@@ -25,13 +25,18 @@ def _layer_rule(values: Mapping[str, Any], place: Place) -> LayerRule:
     return LayerRule(values.get("stage", ("*",)), values.get("take", "first"), values.get("from"), place)
 
 
+_BLOCK_WORDS: Final = ("first", "last", "middle", "uniform")
+
 _BLOCK_SOURCE: Final = Record(
     "a source of blocks",
     {"score": Key(Words("a score of blocks", ("depth",)), "depth: the blocks that change their stream most.")},
     "{score: depth}",
     lambda values, place: Score(values["score"]),
     one_of=True,
-    hints={"tokens": "token maps are for vocabularies: write it below `elements:`"},
+    hints={
+        "tokens": "token maps are for vocabularies: write it below `elements:`",
+        **{word: f"write: take: {word}" for word in _BLOCK_WORDS},
+    },
 )
 
 LAYER_RULE: Final = Record(
@@ -42,7 +47,7 @@ LAYER_RULE: Final = Record(
             Either(
                 "a way to take blocks",
                 (
-                    Words("a way to take blocks", ("first", "last", "middle", "uniform")),
+                    Words("a way to take blocks", _BLOCK_WORDS),
                     Many("a list of teacher blocks", Whole("a block number"), "[0, 2, 5]"),
                     _BLOCK_SOURCE,
                 ),
