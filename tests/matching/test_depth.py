@@ -201,6 +201,7 @@ def test_selection_by_influence() -> None:
     with pytest.raises(
         MatchError,
         match=r"^layers: of the teacher's 3 blocks of stage 'blocks' the student takes 1, and 2 do not pass on the "
-        r"stream that they start from, so how much they change it cannot be told\. Name the blocks, such as take: \[0\]$",
+        r"stream that they start from, so how much they change it cannot be told\. Name the blocks, such as take: "
+        r"\[0\]$",
     ):
         select_layers(DEPTH, 3, 1, "blocks", [math.inf, 0.1, math.inf])

@@ -20,6 +20,7 @@ from tests.nets import INPUT, Transformer, mlp, randomize  # noqa: E402
 from wsel_graph.coupling import statistics as module  # noqa: E402
 from wsel_graph.errors import PlanError  # noqa: E402
 from wsel_graph.planner.activity import activity  # noqa: E402
+from wsel_graph.report.check import check_rules  # noqa: E402
 
 
 @pytest.fixture
@@ -199,6 +200,21 @@ def test_a_group_that_shows_in_no_activation(file: Path) -> None:
         r"that the statistics hold\. Take its elements another way, such as \{score: l2\}$",
     ):
         ws.plan(mlp(3), teacher, (1, 4), rules=by(file, "activation"), statistics=statistics)
+
+
+def test_checking_a_rule_file_shows_scores_and_what_they_lack(file: Path) -> None:
+    file.write_text("version: 1\nlayers:\n  - take: {score: depth}\nelements:\n  - take: {score: variance}\n")
+    rules = ws.load_rules(file)
+    graphs = (
+        ws.trace(Transformer(8, 2, 4, depth=2), (2, 5, INPUT)),
+        ws.trace(Transformer(16, 4, 8, depth=3), (2, 5, INPUT)),
+    )
+    check = check_rules(*graphs, rules, lambda: ws.plan(*graphs, rules=rules))
+    assert [rule.says for rule in check.rules] == [
+        "stage *: take {score: depth}",
+        "every group: take {score: variance}",
+    ]
+    assert check.refused.startswith("layers: take: {score: depth} needs statistics of the teacher's activations")
 
 
 def test_flat_runs_are_refused(file: Path) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from wsel_graph.axes import Axis
 from wsel_graph.capture.inputs import normalize_inputs
 from wsel_graph.capture.replay import Program, Recordings, Run
+from wsel_graph.capture.trace import untouched_globals
 from wsel_graph.coupling.graph import ModelGraph, paused_garbage_collection, trace
 from wsel_graph.coupling.groups import CoupledGroup
 from wsel_graph.coupling.moments import Moments
@@ -35,7 +36,8 @@ def collect(model: nn.Module | Any, batches: Iterable[Any], *, second_moments: b
     Args:
         model: Any module with values, on the device of the batches.
         batches: Inputs of forward calls, each as for `trace`; shapes may differ. The split into batches is of no
-            consequence beyond float64 rounding, as long as the model treats its samples one by one.
+            consequence beyond float64 rounding, as long as the model treats its samples one by one and draws no
+            random numbers.
         second_moments: Keep the products of all pairs of elements too, which `take: {score: regression}` needs: memory
             and time grow with the square of a group's size. Groups above `LARGEST_SECOND_MOMENTS` go without.
     Raises:
@@ -146,6 +148,7 @@ class _Collector:
         }
         self._stages = {name: _Stage(borders) for name, borders in stage_borders(structure(graph)).items()}
         self._known = {id(recordings.base): graph}
+        self._batches = 0
 
     def add(self, batch: Any) -> None:
         """Run one batch and look at every place on the way."""
@@ -156,11 +159,14 @@ class _Collector:
         run = Run(program, inputs, held=last)
         for stage in self._stages.values():
             stage.begin()
-        for number, (before, node, look) in enumerate(looks):
-            run.advance(before)
-            look(run)
-            if last[node] == number:
-                run.drop(node)
+        with untouched_globals():
+            torch.manual_seed(self._batches)  # models that draw random numbers: the same statistics every time
+            for number, (before, node, look) in enumerate(looks):
+                run.advance(before)
+                look(run)
+                if last[node] == number:
+                    run.drop(node)
+        self._batches += 1
 
     def _graph_of(self, program: Program) -> ModelGraph:
         """Axes that hold the batch's own sizes; a program that is made anew for every batch is not remembered."""

@@ -28,8 +28,11 @@ def best_rebuilders(moments: Sequence[torch.Tensor], count: int) -> list[int]:
         moments: Mean products of all pairs of elements, each float64 `[size, size]`, positive semidefinite.
         count: How many to take; once all are rebuilt exactly, the rest are those with the largest mean square.
 
-    >>> best_rebuilders([torch.tensor([[1.0, 2.0, 0.0], [2.0, 4.0, 0.0], [0.0, 0.0, 3.0]], dtype=torch.float64)], 2)
-    [1, 2]
+    The last element is a multiple of the first:
+
+    >>> rows = torch.tensor([[1.0, 0.0, 2.0], [1.0, 3.0, 2.0]], dtype=torch.float64)
+    >>> best_rebuilders([rows.T @ rows / 2], 2)
+    [0, 1]
     """
     used = [matrix / matrix.trace() for matrix in moments if matrix.trace() > 0]
     size = moments[0].shape[0]
