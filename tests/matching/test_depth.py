@@ -102,6 +102,32 @@ def test_blocks_of_language_models_of_any_length(kind, configuration, stage: str
     assert list(found) == pytest.approx(by_hooks(model, [f"{blocks}.{i}" for i in range(4)], batches), rel=1e-9)
 
 
+class Adding(nn.Module):
+    """Blocks that add to their stream in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Linear(5, 8)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)) for _ in range(4))
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x += block(x)
+        return self.head(x)
+
+
+def test_streams_that_are_written_over() -> None:
+    model, x = randomize(Adding()).double(), torch.randn(7, 5, dtype=torch.float64)
+    stream, expected = model.stem(x).detach(), []
+    for block in model.blocks:
+        after = (stream + block(stream)).detach()
+        expected.append(influence([(stream, after)]))
+        stream = after
+    assert list(ws.statistics(model, [x]).influence["blocks"][1]) == pytest.approx(expected, rel=1e-9)
+
+
 def test_zero_streams_have_no_direction() -> None:
     """Zero on both sides is no change, on one side a right angle."""
     teacher = Transformer(8, 2, 4, depth=2, norm=False).double()

@@ -152,6 +152,27 @@ def test_heads_that_share_an_axis_with_the_batch() -> None:
     same(found, other)
 
 
+class Repeated(nn.Module):
+    """A table whose rows stand in one axis with the samples: `(batch slots)`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Parameter(torch.randn(3, 4)), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.repeat_interleave(3, 0) * self.table.repeat(x.shape[0], 1)
+        return self.head(rows.tanh()).reshape(x.shape[0], 3, 2).sum(1)
+
+
+def test_elements_in_one_axis_with_the_samples() -> None:
+    model = randomize(Repeated()).double()
+    batches = [torch.randn(count, 4, dtype=torch.float64) for count in (2, 5)]
+    found = ws.statistics(model, batches, second_moments=True).groups
+    rows = torch.cat([batch[:, None] * model.table for batch in batches]).detach()
+    assert found["table:0#0"].places == ("out of (top level)",)
+    check(found["table:0#0"], [rows.movedim(1, 2).flatten(0, 1)])
+
+
 # -- for any split
 
 

@@ -85,27 +85,27 @@ class _Finder:
         return found
 
     def made(self) -> _Found:
-        """Results in which an atom is that no activation brought along."""
+        """Results that get an atom from a parameter; the axis may have been there before, its elements all alike."""
         found: _Found = {}
+        got: dict[fx.Node, set[Atom]] = {}  # what parameters brought into every activation
         for number, node in enumerate(self._nodes):
-            value = self._value(node)
-            if value is None or not _is_activation(value) or isinstance(self._walk.values[node], list):
-                continue
-            brought = {atom for other in self._activations_into(node) for atom in self._atoms_of(other)}
-            new = set(self._atoms_of(value)) - brought
+            value = self._walk.values.get(node)
+            if not isinstance(value, Value) or not _is_activation(value):
+                continue  # one of several results is looked at where it is taken out
+            operands = self._operands(node)
+            before = {atom for operand in operands for atom in got.get(operand, ())}
+            states = [known for operand in operands if (known := self._value(operand)) is not None and known.state]
+            own = set(self._atoms_of(value))
+            new = own.intersection(atom for state in states for atom in self._atoms_of(state)) - before
+            got[node] = (before | new) & own
             self._add(found, node, value, number + 1, new, f"out of {_module(node)}")
         return found
 
-    def _activations_into(self, node: fx.Node) -> Iterator[Value]:
-        """Operands that depend on the input; one of several results has the operands of all."""
+    def _operands(self, node: fx.Node) -> list[fx.Node]:
+        """What a node is made of; for one of several results, what the operator that gives them read."""
         source = node.args[0] if node.args else None
-        if isinstance(source, fx.Node) and isinstance(self._walk.values.get(source), list):
-            node = source
-        for operand in node.all_input_nodes:
-            known = self._walk.values.get(operand)
-            for value in known if isinstance(known, list) else [known]:
-                if value is not None and _is_activation(value):
-                    yield value
+        several = isinstance(source, fx.Node) and isinstance(self._walk.values.get(source), list)
+        return (source if several else node).all_input_nodes  # type: ignore[union-attr]
 
     def _add(self, found: _Found, node: fx.Node, value: Value, before: int, wanted: set[Atom], words: str) -> None:
         number = self._numbers[node]
