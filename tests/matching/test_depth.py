@@ -206,6 +206,38 @@ def test_the_first_block_of_a_residual_stage_is_always_taken(file: Path) -> None
     assert layers["layer2"].influence[0] is None
 
 
+class Hybrid(nn.Module):
+    """Residual blocks of two kinds on one stream: `a` with two linears, `b` with three."""
+
+    def __init__(self, kinds: str, strengths: tuple[float, ...] = ()) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(5, 8), nn.Linear(8, 2)
+        self.blocks = nn.ModuleList()
+        for number, kind in enumerate(kinds):
+            inner = [nn.Linear(16, 16), nn.GELU()] if kind == "b" else []
+            self.blocks.append(nn.Sequential(nn.Linear(8, 16), nn.GELU(), *inner, nn.Linear(16, 8)))
+            with torch.no_grad():
+                for parameter in self.blocks[-1][-1].parameters():
+                    parameter.mul_(strengths[number] if strengths else 1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(x)
+
+
+def test_blocks_are_chosen_among_those_of_their_own_kind(file: Path) -> None:
+    torch.manual_seed(0)
+    teacher = Hybrid("aabaab", (0.1, 1.0, 0.01, 0.2, 2.0, 0.03))
+    x = torch.randn(20, 5)
+    statistics = ws.statistics(teacher, [x])
+    values = statistics.influence["blocks"][1]
+    assert sorted(range(6), key=lambda block: -values[block])[:2] == [4, 1]  # both of kind a
+    plan = ws.plan(Hybrid("ab"), teacher, x, rules=file, statistics=statistics)
+    assert plan.layers[0].pairs == ((0, 4), (1, 5))
+
+
 def test_equal_depths_need_no_statistics(file: Path) -> None:
     plan = ws.plan(Transformer(8, 2, 4, depth=2), Transformer(16, 4, 4, depth=2), (2, 5, INPUT), rules=file)
     assert plan.layers[0].pairs == ((0, 0), (1, 1))

@@ -1,7 +1,6 @@
 """The borders of a model's blocks: graph nodes that hold the stream before and after every segment of a stage.
 
-What a block changes is told by the stream on both of its sides (`influence`). Reference: Men et al., "ShortGPT: Layers
-in Large Language Models are More Redundant Than You Expect", arXiv:2403.03853, section 2.2 (block influence).
+What a block changes is told by the stream on both of its sides.
 """
 
 from __future__ import annotations

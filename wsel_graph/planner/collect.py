@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,8 +25,9 @@ from wsel_graph.coupling.statistics import (
     shapes_of,
 )
 from wsel_graph.errors import CaptureError, ExampleInputsError, PlanError
-from wsel_graph.matching.borders import Border, block_lengths, stage_borders
+from wsel_graph.matching.borders import Border, stage_borders
 from wsel_graph.matching.structure import structure
+from wsel_graph.planner.influence import StageInfluence
 
 
 def collect(model: nn.Module | Any, batches: Iterable[Any], *, second_moments: bool = False) -> Statistics:
@@ -68,73 +68,6 @@ def _refuse_meta(graph: ModelGraph) -> None:
         raise PlanError(f"statistics need the model's values, and {odd} is on the meta device: load its weights first")
 
 
-@dataclass(slots=True)
-class _Influence:
-    """Running mean of one minus the cosine between the streams before and after one block."""
-
-    total: float = 0.0
-    count: int = 0
-    unlike: bool = False  # whether the two streams ever had different shapes
-
-    def add(self, before: torch.Tensor, after: torch.Tensor) -> None:
-        """Count two streams, `[positions, features]`."""
-        if before.shape != after.shape:
-            self.unlike = True
-            return
-        (one, gone), (other, gone_after) = map(_directions, (before, after))
-        # Half the squared distance of unit vectors is one minus their cosine, without cancellation. A stream that is
-        # zero has no direction: zero on one side counts as a right angle, on both sides as no change.
-        change = (one - other).square().sum(1) / 2
-        change = torch.where(gone != gone_after, 1.0, change)
-        self.total += float(change.sum())
-        self.count += len(change)
-
-    @property
-    def value(self) -> float:
-        """One minus the mean cosine; infinite where that cannot be measured."""
-        return math.inf if self.unlike or not self.count else self.total / self.count
-
-
-def _directions(stream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit vectors, float64 `[positions, features]`, and which of them are zero because the stream is."""
-    wide = stream.to(torch.float64)
-    length = wide.norm(dim=1)
-    gone = length == 0
-    return wide / torch.where(gone, 1.0, length)[:, None], gone
-
-
-@dataclass(slots=True)
-class _Stage:
-    """The influence of all blocks of one stage, for every number of segments that may make a block."""
-
-    borders: tuple[Border | None, ...]
-    blocks: dict[int, list[_Influence]] = field(init=False)
-    _held: dict[int, torch.Tensor] = field(init=False, default_factory=dict)  # streams that blocks start from
-
-    def __post_init__(self) -> None:
-        count = len(self.borders) - 1
-        self.blocks = {length: [_Influence() for _ in range(count // length)] for length in block_lengths(count)}
-
-    def begin(self) -> None:
-        """A new batch begins."""
-        self._held = {}
-
-    def see(self, place: int, border: Border, value: torch.Tensor) -> None:
-        """Take the stream at one border; the borders of a batch come in order."""
-        stream = border.rows(value.detach())
-        for length, blocks in self.blocks.items():
-            start = place - length
-            known = self.borders[start] if start >= 0 and start % length == 0 else None
-            if known is not None and start in self._held and known.comparable(border):
-                blocks[start // length].add(self._held[start], stream)
-        self._held = {start: held for start, held in self._held.items() if self._needed(start, place)}
-        if self._needed(place, place):
-            self._held[place] = stream.clone()  # blocks may add to their stream in place
-
-    def _needed(self, start: int, place: int) -> bool:
-        return any(start % length == 0 and start + length > place for length in self.blocks)
-
-
 _Look = Callable[[Run], None]
 
 
@@ -146,7 +79,7 @@ class _Collector:
             key: [Moments(group.size, products and group.size <= LARGEST_SECOND_MOMENTS) for _ in graph.places[group]]
             for key, group in self._keys.items()
         }
-        self._stages = {name: _Stage(borders) for name, borders in stage_borders(structure(graph)).items()}
+        self._stages = {name: StageInfluence(borders) for name, borders in stage_borders(structure(graph)).items()}
         self._known = {id(recordings.base): graph}
         self._batches = 0
 
@@ -261,5 +194,5 @@ def _axis(run: Run, place: Place) -> Axis:
     return place.axis
 
 
-def _see(stage: _Stage, number: int, border: Border) -> _Look:
+def _see(stage: StageInfluence, number: int, border: Border) -> _Look:
     return lambda run: stage.see(number, border, run.value(border.node))
