@@ -6,9 +6,12 @@ from wsel_graph.api import draft_rules as draft_rules
 from wsel_graph.api import initialize as initialize
 from wsel_graph.api import load_rules as load_rules
 from wsel_graph.api import plan as plan
+from wsel_graph.api import statistics as statistics
 from wsel_graph.coupling.graph import ModelGraph as ModelGraph
 from wsel_graph.coupling.graph import trace as trace
 from wsel_graph.coupling.groups import CoupledGroup as CoupledGroup
+from wsel_graph.coupling.statistics import Statistics as Statistics
+from wsel_graph.coupling.statistics_file import load_statistics as load_statistics
 from wsel_graph.coupling.verify import Certificate as Certificate
 from wsel_graph.coupling.verify import verify as verify
 from wsel_graph.errors import WselError as WselError

@@ -19,6 +19,7 @@ from torch import nn
 
 from wsel_graph.apply.memory import apply_plan
 from wsel_graph.coupling.graph import ModelGraph, trace
+from wsel_graph.coupling.statistics import Statistics
 from wsel_graph.errors import PlanError, WselError
 from wsel_graph.matching.wishes import Wishes
 from wsel_graph.plan import Plan
@@ -82,8 +83,9 @@ def plan(
     overrides: Mapping[str, Method] | None = None,
     keep: Iterable[str] = (),
     seed: int | None = None,
+    statistics: Statistics | None = None,
 ) -> Plan:
-    """Decide which teacher elements every student tensor takes. Shapes only: no weight is read.
+    """Decide which teacher elements every student tensor takes. Shapes only, unless a rule asks for scores.
 
     Args:
         student: The network to initialise, or its `ModelGraph`.
@@ -97,6 +99,7 @@ def plan(
         overrides: Method, list or function for a role (`"heads"`) or a place (`"fc.weight:0"`).
         keep: Glob patterns of student tensors that keep their own values.
         seed: Seed of `random`; 0 when no rule sets it.
+        statistics: Of the teacher's activations, for rules that take elements or blocks by them; see `statistics`.
     Raises:
         WselError: If a model cannot be traced or the two do not fit; the text says where and what to do.
     """
@@ -104,13 +107,41 @@ def plan(
     wish = load_rules(rules) if isinstance(rules, (str, Path)) else rules
     shipped = isinstance(rules, str) and not rules.endswith((".yaml", ".yml"))
     source = "" if shipped else wish.source  # a shipped rule that governs nothing is no news
-    elements = Elements(method, unit, seed, consistent, dict(overrides or {}), wish.elements, source)
+    elements = Elements(method, unit, seed, consistent, dict(overrides or {}), wish.elements, source, statistics)
     ours = _as_graph("student", student, example_inputs)
     theirs = _as_graph("teacher", teacher, example_inputs if teacher_inputs is None else teacher_inputs)
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     _refuse_unknown(ours, keep)
-    wishes = Wishes(keep, wish.layers, wish.components, wish.unmatched, source)
+    if statistics is not None:
+        statistics.check(theirs)
+    influence = statistics.influence if statistics is not None else {}
+    wishes = Wishes(keep, wish.layers, wish.components, wish.unmatched, source, influence)
     return build_plan(ours, theirs, elements, wishes)
+
+
+def statistics(model: nn.Module, batches: Iterable[Any], *, second_moments: bool = False) -> Statistics:
+    """What calibration batches show of a teacher: activations of its coupled groups, and what its blocks change.
+
+    Hand the result to `plan` or `initialize`, for rules that take
+    `{score: activation}`, `{score: variance}`, `{score: regression}`, or `{score: depth}` for layers. It can be saved
+    (`.save(path)`) and loaded (`load_statistics`). The model is not changed.
+
+    Args:
+        model: The teacher, with its weights, on the device of the batches.
+        batches: Inputs of forward calls, each as `example_inputs` of `plan`; shapes may differ. Every position counts,
+            padding too.
+        second_moments: Keep the products of all pairs of elements too, for `{score: regression}`: memory and time grow
+            with the square of a group's size.
+    Raises:
+        WselError: If there is no batch, the model cannot be traced, or its activations are not finite.
+
+    >>> teacher = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
+    >>> statistics(teacher, [torch.randn(16, 4) for _ in range(3)])
+    Statistics(3 coupled groups, 0 stages)
+    """
+    from wsel_graph.planner.collect import collect
+
+    return collect(model, batches, second_moments=second_moments)
 
 
 def draft_rules(student: Model, teacher: Model, example_inputs: Any = None, *, teacher_inputs: Any = None) -> str:

@@ -18,6 +18,7 @@ from wsel_graph.axes import Atom, Axis, atoms, positions
 from wsel_graph.capture.trace import Captured, capture
 from wsel_graph.coupling.explain import Explanation, explain
 from wsel_graph.coupling.groups import CoupledGroup, Member, TensorAxes, collect_groups, mark_outputs, tensor_axes
+from wsel_graph.coupling.places import Place, find_places
 from wsel_graph.coupling.propagate import propagate
 from wsel_graph.coupling.uses import Use, first_uses
 from wsel_graph.errors import UnknownNameError
@@ -61,6 +62,11 @@ class ModelGraph:
     def uses(self) -> Mapping[str, Use]:
         """The first use of every tensor that the forward pass uses, in order of execution."""
         return {name: use for name, use in first_uses(self.captured).items() if name in self.tensors}
+
+    @cached_property
+    def places(self) -> Mapping[CoupledGroup, tuple[Place, ...]]:
+        """Where the activations of every coupled group can be seen; no entry for groups without such a place."""
+        return find_places(self.captured, self._walk, self.groups)
 
     @cached_property
     def own_names(self) -> tuple[str, ...]:
@@ -115,6 +121,10 @@ class ModelGraph:
             if own and own <= set(atoms(self._walk.solver.resolve(known)))
         }
         return found.pop() if len(found) == 1 else None
+
+    def node_axes(self, node: str) -> tuple[Axis, ...]:
+        """The axes of the (first) result of a graph node."""
+        return tuple(self._walk.solver.resolve(axis) for axis in self._axes_at(node))
 
     def stream(self, node: str) -> frozenset[Atom]:
         """The atoms that may be selected from in the (first) result of a graph node."""

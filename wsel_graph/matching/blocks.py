@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from wsel_graph.matching.segments import Item, Segment, layer_length, layers
 from wsel_graph.matching.structure import Structure
 from wsel_graph.matching.wishes import Governing
 from wsel_graph.plan import LayerMap
+from wsel_graph.selection.model import Score
 
 Layer = tuple[Segment, ...]
 
@@ -79,20 +81,29 @@ def _pair_stages(governing: Governing, ours: int, theirs: int, found: NodePairs)
     name = student.stage_names[ours]
     length = layer_length(mine, other)
     small, large = layers(mine, length), layers(other, length)
-    partners = _partners(small, large, governing.method(name), name)
+    method = governing.method(name)
+    influence = governing.influence(theirs, length) if isinstance(method, Score) else None
+    partners = _partners(small, large, method, name, influence)
     for number, layer in enumerate(small):
         if (partner := partners.get(number)) is None:
             reason = f"the teacher's stage has no further block of this kind (block {number} of stage {name!r})"
             found.reasons |= {node: reason for segment in layer for node in segment.nodes}
         else:
             _pair_layers(student, layer, teacher, large[partner], found)
-    found.layers.append(LayerMap(name, len(large), tuple(sorted(partners.items()))))
+    known = tuple(None if math.isinf(value) else value for value in influence or ())
+    found.layers.append(LayerMap(name, len(large), tuple(sorted(partners.items())), known))
 
 
-def _partners(small: Sequence[Layer], large: Sequence[Layer], method: LayerMethod, stage: str) -> dict[int, int]:
+def _partners(
+    small: Sequence[Layer],
+    large: Sequence[Layer],
+    method: LayerMethod,
+    stage: str,
+    influence: Sequence[float] | None = None,
+) -> dict[int, int]:
     """Teacher layer for student layer: among all layers when their kinds then agree, else among those of one kind."""
-    plain = dict(enumerate(select_layers(method, len(large), len(small), stage)))
-    if not isinstance(method, str) or _agree(small, large, plain) == len(small):
+    plain = dict(enumerate(select_layers(method, len(large), len(small), stage, influence)))
+    if not isinstance(method, (str, Score)) or _agree(small, large, plain) == len(small):
         return plain
     exact = {_kinds(layer) for layer in large}
     keys = [_kinds(layer) if _kinds(layer) in exact else _coarse(layer) for layer in small]
@@ -100,7 +111,8 @@ def _partners(small: Sequence[Layer], large: Sequence[Layer], method: LayerMetho
     for key in dict.fromkeys(keys):
         mine = [i for i, own in enumerate(keys) if own == key]
         other = [i for i, layer in enumerate(large) if key in (_kinds(layer), _coarse(layer))]
-        chosen = select_layers(method, len(other), len(mine), stage)
+        own = None if influence is None else [influence[i] for i in other]
+        chosen = select_layers(method, len(other), len(mine), stage, own)
         partners |= {i: other[place] for i, place in zip(mine, chosen, strict=False)}
     return plain if len(partners) <= _agree(small, large, plain) else partners
 

@@ -142,6 +142,7 @@ class LayerMap:
     stage: str
     teacher_depth: int
     pairs: tuple[tuple[int, int], ...]  # (student, teacher)
+    influence: tuple[float | None, ...] = ()  # of every teacher block, where it decided; None where not known
 
 
 @dataclass(frozen=True, slots=True)

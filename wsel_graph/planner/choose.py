@@ -138,12 +138,13 @@ class Chooser:
         return Chosen(method_name(method) + _flat_word(run), elements, None, method)
 
     def _scored(self, run: Run, score: Score) -> Chosen:
-        """By the teacher's weights; a run of several axes has no members of its own."""
+        """By the teacher's weights or activations; a run of several axes has no members of its own."""
         if len(run) > 1:
-            raise PlanError(f"take: {{score: {score.norm}}} ranks single axes: write unit: whole for {self._role(run)}")
+            raise PlanError(f"take: {score} ranks single axes: write unit: whole for {self._role(run)}")
         small, _ = sizes(run)
         theirs = self._joints.groups(run[0])[len(run[0].student) :]
-        return Chosen(f"score {score.norm}", top_elements(self._graphs[1], theirs, score.norm, small))
+        elements = top_elements(self._graphs[1], theirs, score.by, small, self._elements.statistics)
+        return Chosen(f"score {score.by}", elements)
 
     def _adapted(self, run: Run, fixed: CoupledGroup, settings: Settings) -> Chosen:
         (small, large), places = sizes(run), self._joints.places(run[-1])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from wsel_graph.axes import evenly_spaced
+from wsel_graph.coupling.statistics import Statistics
 from wsel_graph.errors import PlanError
 from wsel_graph.selection.model import ElementRule
 
@@ -66,6 +67,7 @@ class Elements:
             It holds for pinned groups too: who names elements of a pinned axis has decided.
         rules: The element rules of a rule file, in order of priority.
         source: The rule file that the user named; its rules that govern nothing are reported.
+        statistics: Of the teacher's activations, for scores that need them.
     """
 
     method: str | ElementFunction | None = None
@@ -75,6 +77,7 @@ class Elements:
     overrides: Mapping[str, Method] = field(default_factory=dict)
     rules: tuple[ElementRule, ...] = ()
     source: str = ""
+    statistics: Statistics | None = None
 
     def __post_init__(self) -> None:
         if self.unit not in ("whole", "flat", None):

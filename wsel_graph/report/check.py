@@ -153,7 +153,7 @@ def _group_rule(rule: ElementRule, groups: Iterable[tuple[str, str]]) -> Governe
 
 
 def _layer_words(rule: LayerRule) -> str:
-    take = rule.take if isinstance(rule.take, str) else list(rule.take)
+    take = list(rule.take) if isinstance(rule.take, tuple) else rule.take
     source = f", from {' '.join(rule.source_stage)}" if rule.source_stage is not None else ""
     return f"stage {' '.join(rule.stage)}: take {take}{source}"
 

@@ -25,6 +25,20 @@ def _layer_rule(values: Mapping[str, Any], place: Place) -> LayerRule:
     return LayerRule(values.get("stage", ("*",)), values.get("take", "first"), values.get("from"), place)
 
 
+_BLOCK_WORDS: Final = ("first", "last", "middle", "uniform")
+
+_BLOCK_SOURCE: Final = Record(
+    "a source of blocks",
+    {"score": Key(Words("a score of blocks", ("depth",)), "depth: the blocks that change their stream most.")},
+    "{score: depth}",
+    lambda values, place: Score(values["score"]),
+    one_of=True,
+    hints={
+        "tokens": "token maps are for vocabularies: write it below `elements:`",
+        **{word: f"write: take: {word}" for word in _BLOCK_WORDS},
+    },
+)
+
 LAYER_RULE: Final = Record(
     "a layer rule",
     {
@@ -33,8 +47,9 @@ LAYER_RULE: Final = Record(
             Either(
                 "a way to take blocks",
                 (
-                    Words("a way to take blocks", ("first", "last", "middle", "uniform")),
+                    Words("a way to take blocks", _BLOCK_WORDS),
                     Many("a list of teacher blocks", Whole("a block number"), "[0, 2, 5]"),
+                    _BLOCK_SOURCE,
                 ),
                 "first, last, middle, uniform, or teacher blocks such as [0, 2, 5]",
             ),
@@ -122,7 +137,10 @@ _ELEMENT_SOURCE: Final = Record(
             Text("a path", "map.json", nonempty_complaint, placed=True),
             "JSON file from student token ids to teacher token ids, relative to this file.",
         ),
-        "score": Key(Words("a score", ("l1", "l2")), "The norm of the teacher's weights that ranks elements."),
+        "score": Key(
+            Words("a score", ("l1", "l2", "activation", "variance", "regression")),
+            "What ranks elements: a norm of the teacher's weights, or statistics of its activations.",
+        ),
     },
     "{tokens: map.json}",
     _source_of_elements,

@@ -17,17 +17,33 @@ Unmatched: TypeAlias = Literal["error", "keep"]
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """The elements, or blocks, of the highest score.
+
+    Attributes:
+        by: `l1`, `l2`: the norm over all weights of the teacher that share the element. `activation`, `variance`,
+            `regression`: by statistics of its activations. `depth`, for blocks: how much a block changes its stream.
+    """
+
+    by: Literal["l1", "l2", "activation", "variance", "regression", "depth"]
+
+    def __str__(self) -> str:
+        """As it is written in a rule file."""
+        return f"{{score: {self.by}}}"
+
+
+@dataclass(frozen=True, slots=True)
 class LayerRule:
     """Which teacher blocks fill the blocks of a student stage (the paper's first step).
 
     Attributes:
         stage: Globs over the student's stage name.
-        take: `first`, `last`, `middle`, `uniform`, or zero-based teacher blocks, one per student block.
+        take: `first`, `last`, `middle`, `uniform`, zero-based teacher blocks, one per student block, or a score.
         source_stage: Globs over the teacher's stage name; None leaves the choice to matching.
     """
 
     stage: tuple[str, ...]
-    take: str | tuple[int, ...]
+    take: str | tuple[int, ...] | Score
     source_stage: tuple[str, ...] | None
     at: Place
 
@@ -81,13 +97,6 @@ class TokenMap:
 
     path: str
     pairs: tuple[tuple[int, int], ...] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Elements of the highest score: the norm over all weights of the teacher that share the element."""
-
-    norm: Literal["l1", "l2"]
 
 
 Take: TypeAlias = str | tuple[int, ...] | TokenMap | Score
