@@ -24,6 +24,7 @@ from wsel_graph.matching.wishes import Wishes
 from wsel_graph.plan import Plan
 from wsel_graph.planner.builder import build_plan
 from wsel_graph.planner.elements import ElementFunction, Elements, Method
+from wsel_graph.planner.values import Values
 
 if TYPE_CHECKING:
     from wsel_graph.report.settle import Decisions
@@ -110,7 +111,7 @@ def plan(
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     _refuse_unknown(ours, keep)
     wishes = Wishes(keep, wish.layers, wish.components, wish.unmatched, source)
-    return build_plan(ours, theirs, elements, wishes)
+    return build_plan(ours, theirs, elements, wishes, Values(wish.values, source))
 
 
 def draft_rules(student: Model, teacher: Model, example_inputs: Any = None, *, teacher_inputs: Any = None) -> str:

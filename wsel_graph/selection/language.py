@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from wsel_graph.selection.kinds import Complaint, Either, Flag, Key, Many, Record, Ref, Text, Whole, Words, Written
-from wsel_graph.selection.model import Action, ComponentRule, ElementRule, LayerRule, Score
+from wsel_graph.selection.model import Action, ComponentRule, ElementRule, LayerRule, Score, ValueRule
 from wsel_graph.selection.selector import Selector
 from wsel_graph.selection.selectors import (
     GROUP_SELECTOR,
@@ -172,6 +172,36 @@ ELEMENT_RULE: Final = Record(
     },
 )
 
+
+def _value_rule(values: Mapping[str, Any], place: Place) -> ValueRule:
+    return ValueRule(values.get("where"), values.get("compensate"), values.get("recalibrate"), place)
+
+
+_VALUE_KEYS: Final[Mapping[str, Key]] = {
+    "compensate": Key(
+        Words("a way to compensate", ("none", "regression")),
+        "regression: weights are fitted on calibration data to make up for the inputs that are left out. Default none.",
+    ),
+    "recalibrate": Key(
+        Words("a way to recalibrate", ("none", "batch_norm")),
+        "batch_norm: running statistics are estimated anew on calibration data. Default none.",
+    ),
+}
+VALUE_SETTINGS: Final = tuple(_VALUE_KEYS)
+
+VALUE_RULE: Final = Record(
+    "a value rule",
+    {"where": Key(Ref("student_selector"), "The student components that it governs; default: all."), **_VALUE_KEYS},
+    "{compensate: regression}",
+    _value_rule,
+    nonempty="write: compensate: regression",
+    needs=VALUE_SETTINGS,
+    hints={
+        "rescale": "write it as a rule below `elements:`",
+        **{key: f"write: where: {{{key}: ...}}" for key in STUDENT_SELECTOR.keys},
+    },
+)
+
 FILE: Final = Record(
     "a rule file",
     {
@@ -194,6 +224,10 @@ FILE: Final = Record(
             Many("a list of component rules", Ref("component_rule"), '- keep: "head.*"'), "Component mapping."
         ),
         "elements": Key(Many("a list of element rules", Ref("element_rule"), "- take: uniform"), "Element selection."),
+        "values": Key(
+            Many("a list of value rules", Ref("value_rule"), "- compensate: regression"),
+            "What is done to values once they are selected.",
+        ),
     },
     "version: 1",
     lambda values, place: values,
@@ -204,6 +238,7 @@ FILE: Final = Record(
         "ignore": "write it as a rule below `components:`",
         "take": "write it as a rule below `layers:` (blocks) or `elements:`",
         **{key: "write it as a rule below `elements:`" for key in ELEMENT_SETTINGS if key != "take"},
+        **dict.fromkeys(VALUE_SETTINGS, "write it as a rule below `values:`"),
     },
 )
 
@@ -215,5 +250,6 @@ RECORDS: Final[Mapping[str, Record]] = {
     "pair": PAIR,
     "component_rule": COMPONENT_RULE,
     "element_rule": ELEMENT_RULE,
+    "value_rule": VALUE_RULE,
 }
 """Records by the names that `Ref` uses."""
