@@ -19,6 +19,7 @@ from wsel_graph.planner.fan_in import scale
 from wsel_graph.planner.joint import Joints
 from wsel_graph.planner.layout import Layouts
 from wsel_graph.planner.messages import unexplained_message
+from wsel_graph.planner.rescale import rescaled
 from wsel_graph.planner.unfit import Unfit
 from wsel_graph.planner.values import Values, asked, notes
 
@@ -95,10 +96,11 @@ class _Builder:
                 lines.extend(layout.note for layout in laid if layout.note)
         if not copies:
             raise PlanError(_nothing_message(kept))
+        copies, rescaling = rescaled(copies, self.student, self.teacher, chooser)
         self._check_required(kept)
         kept.extend(_configuration(states.values()))
         after = asked(self.values, self.student, dict.fromkeys(c.student for c in copies), self.matching.subjects)
-        lines.extend((*chooser.notes(), *notes(self.values, after)))
+        lines.extend((*rescaling, *chooser.notes(), *notes(self.values, after)))
         return Plan(
             tuple(copies),
             tuple(kept),

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from wsel_graph.coupling.graph import ModelGraph
-from wsel_graph.planner.pinned import reads_features
+from wsel_graph.planner.pinned import is_feature_weight
 from wsel_graph.selection.model import ValueRule
 from wsel_graph.selection.subject import Subject
 
 _WORKS_ON: Mapping[str, Callable[[ModelGraph, str], bool]] = {
-    "compensate": lambda graph, name: is_feature_weight(graph, name),
+    "compensate": is_feature_weight,
     "recalibrate": lambda graph, name: is_running_mean(graph, name),
 }
 
@@ -78,13 +78,6 @@ def _governing(rules: Iterable[ValueRule], key: str, subject: Subject) -> int | 
         if getattr(rule, key) is not None and (rule.selector is None or rule.selector.matches(subject)):
             return number
     return None
-
-
-def is_feature_weight(graph: ModelGraph, name: str) -> bool:
-    """Whether a tensor is the weight of a linear or a convolution: only there are sums over inputs to make up for."""
-    use = graph.uses.get(name)
-    added = use is not None and (use.argument == "bias" or (use.operator, use.argument) == ("aten::addmm", "self"))
-    return not added and len(graph.tensors[name].shape) > 1 and reads_features(graph, name)
 
 
 def is_running_mean(graph: ModelGraph, name: str) -> bool:

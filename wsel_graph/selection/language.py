@@ -140,6 +140,28 @@ TAKE: Final = Either(
 )
 
 
+_WAYS = ("variance", "norm", "attention")
+
+RESCALE: Final = Either(
+    "a way to rescale",
+    (
+        Words("a way to rescale", ("none", *_WAYS)),
+        Many("a list of ways to rescale", Words("a way to rescale in a list", _WAYS), "[norm, attention]", unique=True),
+    ),
+    "none, variance, norm, attention, or a list such as [norm, attention]",
+)
+
+
+def _element_complaint(values: Mapping[str, Any]) -> Complaint | None:
+    rescale = values.get("rescale", ())
+    if not (isinstance(rescale, tuple) and {"variance", "norm"} <= set(rescale)):
+        return None
+    return Complaint(
+        "variance and norm would scale twice: one takes what is left out to be like what is kept, the other to be zero",
+        "write one of them: rescale: variance, or rescale: norm", "rescale",
+    )  # fmt: skip
+
+
 def _element_rule(values: Mapping[str, Any], place: Place) -> ElementRule:
     settings = {key: values.get(key) for key in ELEMENT_SETTINGS}
     return ElementRule(selector=values.get("where"), at=place, **settings)
@@ -154,7 +176,7 @@ _SETTINGS: Final[Mapping[str, Key]] = {
     ),
     "consistent": Key(Flag(), "false draws a fresh list per tensor and dim: the paper's ablation."),
     "resize": Key(Words("a way to resize", ("interpolate", "keep", "error")), "For pinned axes whose sizes differ."),
-    "rescale": Key(Words("a way to rescale", ("none", "variance")), "Whether values are scaled for the new width."),
+    "rescale": Key(RESCALE, "How values are scaled for the new width: one way or a list of them. Default none."),
     "grow": Key(Words("a way to grow", ("error", "keep", "tile")), "For student axes larger than the teacher's."),
 }
 ELEMENT_SETTINGS: Final = tuple(_SETTINGS)
@@ -166,6 +188,7 @@ ELEMENT_RULE: Final = Record(
     _element_rule,
     nonempty="write: take: uniform",
     needs=ELEMENT_SETTINGS,
+    check=_element_complaint,
     hints={
         "method": "write `take:`",
         **{key: f"write: where: {{{key}: ...}}" for key in GROUP_SELECTOR.keys},

@@ -107,7 +107,7 @@ class ElementRule:
     unit: str | None
     consistent: bool | None
     resize: str | None
-    rescale: str | None
+    rescale: str | tuple[str, ...] | None
     grow: str | None
     at: Place
 
