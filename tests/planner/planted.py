@@ -1,4 +1,4 @@
-"""Teachers in which what a plan leaves out is zero: what a student computes of such a teacher can be compared exactly."""
+"""Teachers in which what a plan leaves out is zero: what they compute can be compared exactly with a student."""
 
 from __future__ import annotations
 

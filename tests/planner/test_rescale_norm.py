@@ -210,7 +210,7 @@ def test_norms_that_need_no_factor(file: Path, norm: Callable[[int], nn.Module])
 
 
 def test_groups_that_lose_channels(file: Path) -> None:
-    """Two groups of 6 become two of 3: mean-free over channels and positions, so the convolution has a mean-free input."""
+    """Two groups of 6 become two of 3; a mean-free input makes them mean-free over channels and positions."""
     make = lambda width: nn.Sequential(nn.Conv2d(2, width, 1, bias=False), nn.GroupNorm(2, width, 0.0))  # noqa: E731
     plan, student, teacher = transferred(file, RULES, make(6), make(12), (2, 2, 4, 4))
     assert scales(plan) == {"1.weight": pytest.approx(math.sqrt(2), rel=1e-12)}
@@ -264,7 +264,10 @@ def test_kept_gains_are_noted(file: Path) -> None:
 
 
 def test_only_of_the_groups_that_a_rule_names(file: Path) -> None:
-    make = lambda width: nn.Sequential(nn.Linear(4, width), nn.RMSNorm(width), nn.Linear(width, width), nn.RMSNorm(width))  # noqa: E731
+    def make(width: int) -> nn.Module:
+        layers = nn.Linear(4, width), nn.RMSNorm(width), nn.Linear(width, width), nn.RMSNorm(width)
+        return nn.Sequential(*layers)
+
     rule = '  - {where: {student: "0.*"}, rescale: norm}'
     plan, *_ = transferred(file, rule, make(S), make(D), (7, 4))
     assert set(scales(plan)) == {"1.weight"}

@@ -89,7 +89,7 @@ class _Builder:
             for piece in own:
                 dims = joints.dims.get(piece, [])
                 laid = [layouts.layout(paired, dims) for paired in dims]
-                factor = scale(self.student, dims, chooser)
+                factor = scale(self.student, self.teacher, dims, chooser)
                 shapes = tuple(states[name].tensor.shape), self.teacher.tensors[piece.teacher.tensor].shape
                 made = make_copy(piece, shapes, dims, laid, joints)
                 copies.append(replace(made, parameter=states[name].kind == "parameter", scale=factor))

@@ -154,7 +154,7 @@ class Norms:
         axes = self._reader.graph.axes_at(source.name)
         if name in ("native_group_norm", "group_norm"):
             groups = bound["group"] if name == "native_group_norm" else bound["num_groups"]
-            over = [_inner(axes[1], groups)]
+            over = [one_group(axes[1], groups)]
         else:
             over = list(axes[len(axes) - len(bound["normalized_shape"]) :])
         gain = self._reader.parameter(bound.get("weight"))
@@ -275,8 +275,8 @@ class Norms:
         return (total, Centre(term.base, term.factor, dims)) if word(node).endswith("_mean") else total
 
 
-def _inner(axis: Axis, groups: int) -> Axis | None:
-    """The channels of one group; None where the axis is not known to be made of groups."""
+def one_group(axis: Axis, groups: int) -> Axis | None:
+    """The channels of one group; None where a channel axis is not known to be made of so many groups."""
     if groups == 1:
         return axis
     factors = list(children(axis)) if isinstance(axis, Product) else [axis]

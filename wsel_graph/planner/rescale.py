@@ -71,7 +71,7 @@ class Rescaling:
                     f"{'the teacher' if _alike(small) else 'the student'}'s norm at {copy.teacher} could not be read"
                 )
                 continue
-            self.copies[number] = replace(copy, scale=copy.scale * large[0].scale / small[0].scale)
+            self.copies[number] = _times(copy, large[0].scale / small[0].scale)
             if copy.student not in done:
                 kinds.setdefault((_kind(small[0]), _kind(large[0])), []).append(copy.student)
                 done.add(copy.student)
@@ -201,10 +201,16 @@ def _multiplied(
         if copy.student != name:
             found.append(copy)
         elif rows is None or dim is None:
-            found.append(replace(copy, scale=copy.scale * factor))
+            found.append(_times(copy, factor))
         else:
             found.extend(scaled_rows(copy, dim, set(rows), factor))
     return found
+
+
+def _times(copy: Copy, factor: float) -> Copy:
+    """A copy with a factor; two that cancel leave it as it was."""
+    scale = copy.scale * factor
+    return replace(copy, scale=1.0 if math.isclose(scale, 1, rel_tol=EXACT) else scale)
 
 
 def _tensors(operand: Operand) -> set[str]:

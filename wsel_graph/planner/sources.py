@@ -174,19 +174,24 @@ class Tracer:
         numbers = _numbered(origin)
         own, others, followed = set[int](), set[int](), {origin.node}
         for source, user, index in _readers(origin.node, numbers, followed):
-            inside = user in operand.path or (
-                user is product and source is side and product.all_input_nodes.count(side) == 1
-            )
+            inside = user in operand.path or (user is product and source is side and _times_read(product, side) == 1)
             (own if inside else others).update(torch.unique(index).tolist())
         for node in operand.path - followed:
             if outside := [user for user in node.users if user is not product and user not in operand.path]:
                 raise NotLinear(f"{node.name} is read by {outside[0].name} too")
-        if own & others:
+        if own & others or not own:
             raise NotLinear(f"some of {origin.node.name} is read elsewhere too")
         everything = own == set(range(int(numbers.max()) + 1))
         if not everything and any(dim is None for _, dim in origin.weights):
             raise NotLinear(f"a part of {origin.weights[0][0].name} is used on its own")
         return None if everything else tuple(sorted(own))
+
+
+def _times_read(node: fx.Node, operand: fx.Node) -> int:
+    """How often a node reads another: queries may be keys or values too."""
+    found: list[fx.Node] = []
+    fx.node.map_arg((node.args, dict(node.kwargs)), found.append)
+    return found.count(operand)
 
 
 def _node(value: Any) -> fx.Node:
