@@ -178,6 +178,57 @@ class Convolved(Base):
         return q, k, v
 
 
+class BiasesEndToEnd(Fused):
+    """Queries and values have a bias, keys have none."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.qkv = nn.Linear(WIDTH, 3 * HEADS * size, bias=False)
+        self.bq, self.bv = (nn.Parameter(torch.zeros(HEADS * size)) for _ in range(2))
+
+    def made(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        bias = torch.cat([self.bq, torch.zeros_like(self.bq, requires_grad=False), self.bv])
+        made = F.linear(x, self.qkv.weight, bias)
+        q, k, v = made.view(*x.shape[:2], 3, HEADS, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v
+
+
+class InPlace(Base):
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        q *= self.size**-0.5
+        scores = q @ k.mT
+        scores += torch.linspace(0, 1, k.shape[-2], dtype=q.dtype)
+        return scores.softmax(-1) @ v
+
+
+class Complex(Base):
+    """Rotary codes as complex numbers."""
+
+    def made(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        q, k, v = super().made(x)
+        half = q.shape[-1] // 2
+        rates = 100.0 ** -(torch.arange(half, dtype=x.dtype) / half)
+        angles = torch.arange(q.shape[-2], dtype=x.dtype)[:, None] * rates
+        codes = torch.polar(torch.ones_like(angles), angles)
+        q, k = (
+            torch.view_as_real(torch.view_as_complex(t.unflatten(-1, (half, 2))) * codes).flatten(3) for t in (q, k)
+        )
+        return q, k, v
+
+
+class Whole(nn.Module):
+    """A library module that is recorded operator by operator."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.stem, self.out = nn.Linear(WIDTH, HEADS * size), nn.Linear(HEADS * size, WIDTH)
+        self.mha = nn.MultiheadAttention(HEADS * size, HEADS, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        return self.out(self.mha(x, x, x)[0])
+
+
 def run(file: Path, make: Callable[[int], nn.Module], rules: str = RULES, **kw: Any) -> tuple[ws.Plan, float]:
     """The plan, and the largest difference of the outputs."""
     plan, student, teacher = transferred(file, rules, make(4), make(16), (3, 5, WIDTH), **kw)
@@ -187,8 +238,9 @@ def run(file: Path, make: Callable[[int], nn.Module], rules: str = RULES, **kw: 
 
 SEPARATE = [
     Library, Given, ScaledBefore, DividedAfter, BothSides, Einsum, AddedProduct, Capped, Grouped, Rotary, Convolved,
+    InPlace, Complex,
 ]  # fmt: skip
-FUSED = [Fused, FusedChunks, FusedByHeads, FusedTransposed]
+FUSED = [Fused, FusedChunks, FusedByHeads, FusedTransposed, BiasesEndToEnd, Whole]
 
 
 @pytest.mark.parametrize("make", SEPARATE)
@@ -206,10 +258,10 @@ def test_a_fused_projection_is_scaled_in_part(file: Path, make: Callable[[int], 
     assert plan.notes == ()
     assert off < 1e-9
     assert run(file, make, "  - rescale: none")[1] > 1e-3
-    weight = [copy for copy in plan.copies if copy.student in ("qkv.weight", "weight")]
+    weight = [copy for copy in plan.copies if copy.student in ("qkv.weight", "weight", "mha.in_proj_weight")]
     assert {copy.scale for copy in weight} == {FACTOR, 1}
     (scaled,) = (copy for copy in weight if copy.scale != 1)
-    assert math.prod(scaled.target_shape) == WIDTH * HEADS * 4
+    assert math.prod(scaled.target_shape) == scaled.student_shape[0] * scaled.student_shape[1] / 3
     assert "multiplied by 0.5" in plan.explain(weight[0].student)
 
 
@@ -320,8 +372,16 @@ class TurnedTogether(Rotary):
         pytest.param(BothReadTwice, "is read elsewhere too", id="read elsewhere"),
         pytest.param(Twice, "q.weight is used in several places", id="applied twice"),
         pytest.param(TurnedTogether, " is read by slice_tensor.* too", id="turned together"),
-        pytest.param(LearnedScale, "no product of queries and keys that goes through a softmax", id="learned scale"),
-        pytest.param(Disentangled, "no product of queries and keys that goes through a softmax", id="two products"),
+        pytest.param(
+            LearnedScale,
+            "no scores of queries and keys were found that have a number as their scale",
+            id="learned scale",
+        ),
+        pytest.param(
+            Disentangled,
+            "no scores of queries and keys were found that have a number as their scale",
+            id="two products",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is_scaled(

@@ -15,7 +15,7 @@ from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.propagate import bind, is_coupled_state, written_parameters
 from wsel_graph.matching.constants import constant_value
-from wsel_graph.matching.operators import CUTS, is_layout, keeps_place, name_of
+from wsel_graph.matching.operators import CUTS, is_factory, is_layout, keeps_place, name_of
 
 
 def word(node: fx.Node) -> str:
@@ -31,6 +31,11 @@ def arguments(node: fx.Node) -> Mapping[str, Any]:
 def moves(node: fx.Node) -> bool:
     """Whether a node only rearranges, cuts or copies the elements of its first operand."""
     return node.op == "call_function" and is_layout(node.target) and word(node) != "glu"
+
+
+def takes_shape_only(node: fx.Node) -> bool:
+    """Whether a node takes no more than shape and type from its operand."""
+    return node.op == "call_function" and is_factory(name_of(node.target))
 
 
 def stays(node: fx.Node) -> bool:
@@ -90,7 +95,7 @@ class Reader:
     def _reached(self, starts: Any) -> frozenset[fx.Node]:
         found: set[fx.Node] = set()
         for node in self.nodes:
-            if starts(node) or any(source in found for source in node.all_input_nodes):
+            if starts(node) or (not takes_shape_only(node) and any(source in found for source in node.all_input_nodes)):
                 found.add(node)
         return frozenset(found)
 

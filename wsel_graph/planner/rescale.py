@@ -14,18 +14,20 @@ Scores of queries and keys are sums over a head's channels times a number that d
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import fx
 
+from wsel_graph.axes import atoms
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.plan import Copy
 from wsel_graph.planner.choose import Chooser
 from wsel_graph.planner.logits import Product, products
 from wsel_graph.planner.norms import Norm, Norms
-from wsel_graph.planner.operands import Reader, moves
-from wsel_graph.planner.sources import NotLinear, Operand, Tracer
+from wsel_graph.planner.operands import Reader, moves, takes_shape_only
+from wsel_graph.planner.sources import NotLinear, Operand, Tracer, Weight
 from wsel_graph.planner.splits import NotSplit, scaled_rows
 
 EXACT = 1e-12
@@ -66,10 +68,8 @@ class Rescaling:
             if not small or not any(self.chooser.rescales(axis, "norm") for axis in small[0].axes):
                 continue
             if not _alike(small) or not large or not _alike(large):
-                self.notes.append(
-                    f"rescale: norm: {copy.student} is left as it is: "
-                    f"{'the teacher' if _alike(small) else 'the student'}'s norm at {copy.teacher} could not be read"
-                )
+                unread = f"the teacher's norm at {copy.teacher}" if _alike(small) else "one of its norms"
+                self.notes.append(f"rescale: norm: {copy.student} is left as it is: {unread} could not be read")
                 continue
             self.copies[number] = _times(copy, large[0].scale / small[0].scale)
             if copy.student not in done:
@@ -100,7 +100,7 @@ class Rescaling:
         """Multiply what makes queries, or else keys, so that scores keep the teacher's scale."""
         ours, theirs = Tracer(self.student), Tracer(self.teacher)
         known = list(products(self.teacher))
-        faults: dict[str, list[str]] = {}
+        faults: dict[str, list[tuple[str, str]]] = {}
         seen = False
         for product in products(self.student):
             if not self.chooser.rescales(product.axis, "attention"):
@@ -109,13 +109,16 @@ class Rescaling:
             try:
                 self._scores(product, ours, self._counterparts(product, ours, known, theirs))
             except (NotLinear, NotSplit) as fault:
-                faults.setdefault(str(fault), []).append(product.node.name)
-        for why, nodes in faults.items():
-            more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-            self.notes.append(f"rescale: attention: the scores at {nodes[0]}{more} are left as they are: {why}")
+                if self.chooser.grows(product.axis) or any(map(self.chooser.leaves_out, atoms(product.axis))):
+                    alike = re.sub(r"_\d+\b|\.\d+\b", "", str(fault))  # blocks fail alike, at places of their own
+                    faults.setdefault(alike, []).append((product.node.name, str(fault)))
+        for places in faults.values():
+            more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+            node, why = places[0]
+            self.notes.append(f"rescale: attention: the scores at {node}{more} are left as they are: {why}")
         if not seen and self._asked_for_heads():
             self.notes.append(
-                "rescale: attention: no product of queries and keys that goes through a softmax was found"
+                "rescale: attention: no scores of queries and keys were found that have a number as their scale"
             )
 
     def _asked_for_heads(self) -> bool:
@@ -168,13 +171,13 @@ class Rescaling:
         copies = self.copies
         for origin in operand.origins:
             rows = tracer.rows(origin, operand, side, product.node)
-            for weight, dim in origin.weights:
-                name = str(weight.meta["state"])
+            for weight in origin.weights:
+                name = weight.name
                 if len(_consumers(self.student, name)) > 1:
                     raise NotLinear(f"{name} is used in several places")
                 if not any(copy.student == name for copy in copies):
                     raise NotLinear(f"{name} is not filled from the teacher")
-                copies = _multiplied(copies, name, dim, rows, factor)
+                copies = _multiplied(copies, weight, rows, factor)
         return copies
 
 
@@ -193,17 +196,16 @@ def rescaled(
     return work.copies, tuple(work.notes)
 
 
-def _multiplied(
-    copies: Iterable[Copy], name: str, dim: int | None, rows: Sequence[int] | None, factor: float
-) -> list[Copy]:
+def _multiplied(copies: Iterable[Copy], weight: Weight, rows: Sequence[int] | None, factor: float) -> list[Copy]:
+    """The copies with a factor on the features of a weight that have these numbers."""
     found: list[Copy] = []
     for copy in copies:
-        if copy.student != name:
+        if copy.student != weight.name:
             found.append(copy)
-        elif rows is None or dim is None:
+        elif rows is None or weight.dim is None:
             found.append(_times(copy, factor))
         else:
-            found.extend(scaled_rows(copy, dim, set(rows), factor))
+            found.extend(scaled_rows(copy, weight.dim, {row - weight.start for row in rows}, factor))
     return found
 
 
@@ -214,7 +216,7 @@ def _times(copy: Copy, factor: float) -> Copy:
 
 
 def _tensors(operand: Operand) -> set[str]:
-    return {str(weight.meta["state"]) for origin in operand.origins for weight, _ in origin.weights}
+    return {weight.name for origin in operand.origins for weight in origin.weights}
 
 
 def _consumers(reader: Reader, name: str) -> list[fx.Node]:
@@ -225,7 +227,7 @@ def _consumers(reader: Reader, name: str) -> list[fx.Node]:
         for user in todo.pop().users:
             if moves(user):
                 todo.append(user)
-            else:
+            elif not takes_shape_only(user):
                 found[user] = None
     return list(found)
 

@@ -23,17 +23,37 @@ class NotLinear(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Weight:
+    """A parameter of an origin.
+
+    Attributes:
+        node: The node that fetches it.
+        dim: Its dim of output features; None where a factor goes to all of it.
+        start: The number of its first feature, where several are laid end to end.
+    """
+
+    node: fx.Node
+    dim: int | None = None
+    start: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its first name."""
+        return str(self.node.meta["state"])
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """A place where parameters make an operand.
 
     Attributes:
         node: What the parameters make: all that lies between it and the product is linear.
-        weights: Nodes that fetch parameters, each with the dim of its output features; None for all of its dims.
+        weights: Parameters that a factor goes to.
         feature: Dim of the node's result that holds the features which the weights' dims number; None for none.
     """
 
     node: fx.Node
-    weights: tuple[tuple[fx.Node, int | None], ...]
+    weights: tuple[Weight, ...]
     feature: int | None
 
 
@@ -79,7 +99,7 @@ class Tracer:
         if node in self._reader.overwritten:
             raise NotLinear(f"{node.name} is written to in place")
         if self._reader.parameter(node) is node:
-            return _begins(Origin(node, ((node, None),), None))
+            return _begins(Origin(node, (Weight(node),), None))
         if node.target is operator.getitem and isinstance(node.args[0], fx.Node):
             return self._part(node, node.args[0])
         if stays(node) or moves(node):
@@ -104,16 +124,28 @@ class Tracer:
             raise NotLinear(
                 f"it passes {word(node) or 'a norm'} at {node.name}, which has no gain to fold a factor into"
             )
-        held = []
-        for value, own in ((weight, dim), (bias, None if dim is None else 0)):
-            if value is None:
-                continue
-            fetched = self._reader.parameter(value)
-            turned = fetched is not value and _turned(value) and value.args[0] is fetched
-            if fetched is None or (own is not None and fetched is not value and not turned):
-                raise NotLinear(f"what the operand is multiplied by at {node.name} is no parameter as it is")
-            held.append((fetched, 1 - own if own is not None and turned else own))
+        held = [self._weight(node, weight, dim)]
+        if bias is not None:
+            held.extend(self._biases(node, bias, None if dim is None else 0))
         return Origin(node, tuple(held), feature)
+
+    def _weight(self, node: fx.Node, value: Any, dim: int | None) -> Weight:
+        fetched = self._reader.parameter(value)
+        turned = fetched is not value and _turned(value) and value.args[0] is fetched
+        if fetched is None or (dim is not None and fetched is not value and not turned):
+            raise NotLinear(f"what the operand is multiplied by at {node.name} is no parameter as it is")
+        return Weight(fetched, 1 - dim if dim is not None and turned else dim)
+
+    def _biases(self, node: fx.Node, value: Any, dim: int | None) -> Iterator[Weight]:
+        """One parameter, or several and fixed ones laid end to end."""
+        if word(value) != "cat" or dim is None or len(shape(value)) != 1:
+            yield self._weight(node, value, dim)
+            return
+        start = 0
+        for part in value.args[0]:
+            if part in self._reader.varying:
+                yield replace(self._weight(node, part, 0), start=start)
+            start += shape(part)[0]
 
     # -- steps
 
@@ -125,7 +157,7 @@ class Tracer:
                 found = self.trace(_node(data))
                 return replace(found, factor=found.factor * (1 / number if "div" in word(node) else number))
             if (gain := self._reader.parameter(by)) is not None and "mul" in word(node):
-                return _begins(Origin(node, ((gain, None),), None))
+                return _begins(Origin(node, (Weight(gain),), None))
             if isinstance(by, fx.Node) and by not in self._reader.varying and "mul" in word(node):
                 return self.trace(_node(data))  # a rotary code
         raise NotLinear(f"it passes {word(node)} of two values at {node.name}")
@@ -143,7 +175,7 @@ class Tracer:
         if others:
             raise NotLinear(f"{bias.name} is added to values of several origins")
         alike = origin.feature is not None and shape(bias) == (shape(origin.node)[origin.feature],)
-        made = replace(origin, weights=(*origin.weights, (bias, 0 if alike else None)))
+        made = replace(origin, weights=(*origin.weights, Weight(bias, 0 if alike else None)))
         return replace(found, origins=frozenset({made}))
 
     def _cat(self, node: fx.Node, bound: dict[str, Any]) -> Operand:
@@ -173,7 +205,7 @@ class Tracer:
         """
         numbers = _numbered(origin)
         own, others, followed = set[int](), set[int](), {origin.node}
-        for source, user, index in _readers(origin.node, numbers, followed):
+        for source, user, index in _readers(origin.node, numbers, operand.path, followed):
             inside = user in operand.path or (user is product and source is side and _times_read(product, side) == 1)
             (own if inside else others).update(torch.unique(index).tolist())
         for node in operand.path - followed:
@@ -182,8 +214,8 @@ class Tracer:
         if own & others or not own:
             raise NotLinear(f"some of {origin.node.name} is read elsewhere too")
         everything = own == set(range(int(numbers.max()) + 1))
-        if not everything and any(dim is None for _, dim in origin.weights):
-            raise NotLinear(f"a part of {origin.weights[0][0].name} is used on its own")
+        if not everything and any(weight.dim is None for weight in origin.weights):
+            raise NotLinear(f"a part of {origin.weights[0].name} is used on its own")
         return None if everything else tuple(sorted(own))
 
 
@@ -213,29 +245,36 @@ def _numbered(origin: Origin) -> torch.Tensor:
     """The number of the feature that every element of an origin's result is; all 0 where they are not told apart."""
     sizes = shape(origin.node)
     if origin.feature is None:
-        return torch.zeros(sizes, dtype=torch.int64)
+        return torch.zeros(sizes, dtype=torch.int64, device="cpu")
     dim = origin.feature % len(sizes)
-    return torch.arange(sizes[dim]).view(-1, *([1] * (len(sizes) - dim - 1))).expand(sizes)
+    return torch.arange(sizes[dim], device="cpu").view(-1, *([1] * (len(sizes) - dim - 1))).expand(sizes)
 
 
 def _readers(
-    node: fx.Node, index: torch.Tensor, followed: set[fx.Node]
+    node: fx.Node, index: torch.Tensor, path: frozenset[fx.Node], followed: set[fx.Node]
 ) -> Iterator[tuple[fx.Node, fx.Node, torch.Tensor]]:
     """Who reads a value, changes of layout passed through, with the node it reads and the feature numbers in it.
 
     Args:
+        path: Nodes whose elementwise operators are passed through too.
         followed: Receives the nodes that were passed through.
     """
     todo: list[tuple[fx.Node, Any]] = [(node, index)]
     while todo:
         source, value = todo.pop()
         for user in source.users:
-            moved = _moved(user, source, value)
+            moved = value if user in path and _keeps_features(user, value) else _moved(user, source, value)
             if moved is None:
                 yield source, user, value
             else:
                 followed.add(user)
                 todo.append((user, moved))
+
+
+def _keeps_features(node: fx.Node, value: Any) -> bool:
+    """Whether every element of a node is made of the elements of its operands at the same place."""
+    elementwise = word(node) in ("add", "sub", "mul", "div", "true_divide", "neg")
+    return elementwise and isinstance(value, torch.Tensor) and shape(node) == tuple(value.shape)
 
 
 def _moved(node: fx.Node, source: fx.Node, value: Any) -> Any:
