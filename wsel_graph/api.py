@@ -25,6 +25,7 @@ from wsel_graph.matching.wishes import Wishes
 from wsel_graph.plan import Plan
 from wsel_graph.planner.builder import build_plan
 from wsel_graph.planner.elements import ElementFunction, Elements, Method
+from wsel_graph.planner.values import Values
 
 if TYPE_CHECKING:
     from wsel_graph.report.settle import Decisions
@@ -116,7 +117,7 @@ def plan(
         statistics.check(theirs)
     influence = statistics.influence if statistics is not None else {}
     wishes = Wishes(keep, wish.layers, wish.components, wish.unmatched, source, influence)
-    return build_plan(ours, theirs, elements, wishes)
+    return build_plan(ours, theirs, elements, wishes, Values(wish.values, source))
 
 
 def statistics(model: nn.Module, batches: Iterable[Any], *, second_moments: bool = False) -> Statistics:

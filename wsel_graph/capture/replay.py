@@ -286,14 +286,19 @@ class Recordings:
             CaptureError: If the model does not run on these inputs.
         """
         arguments = normalize_inputs(inputs)
-        shapes = _shapes(arguments)
+        program, places = self.find(arguments)
+        return Run(program, arguments, held, places)
+
+    def find(self, inputs: Inputs) -> tuple[Program, Mapping[int, int] | None]:
+        """The recording that serves these inputs, and where in it the nodes of `base` are (see `correspondence`)."""
+        shapes = _shapes(inputs)
         found = self._known.get(shapes)
         if found is None or self.base.reads_values:
-            made = Program(capture(self._model, arguments, rung=self.base.captured.rung))
+            made = Program(capture(self._model, inputs, rung=self.base.captured.rung))
             found = made, correspondence(self.base, made)
             if not self.base.reads_values:
                 self._known[shapes] = found
-        return Run(found[0], arguments, held, found[1])
+        return found
 
 
 def _shapes(inputs: Inputs) -> object:

@@ -145,13 +145,13 @@ class ModelGraph:
         ]
         return math.prod(sizes)
 
-    def axes_at(self, node: str) -> tuple[Axis, ...]:
-        """The axes of the (first) result of a graph node."""
-        return tuple(self._walk.solver.resolve(axis) for axis in self._axes_at(node))
-
     def _axes_at(self, node: str) -> tuple[Axis, ...]:
         value = self._walk.values.get(self._nodes[node])
         return (value[0] if isinstance(value, list) else value).axes if value else ()
+
+    def axes_at(self, node: str) -> tuple[Axis, ...]:
+        """The axes of the (first) result of a graph node; nothing where it is no tensor."""
+        return tuple(self._walk.solver.resolve(axis) for axis in self._axes_at(node))
 
     def group_of(self, name: str, dim: int) -> tuple[CoupledGroup, ...]:
         """The coupled groups that make up one dim (zero-based), outermost first."""

@@ -6,7 +6,7 @@ Nothing else is needed to apply it: no graph, no rules, no model code.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -154,6 +154,8 @@ class Plan:
     choices: tuple[Choice, ...]
     layers: tuple[LayerMap, ...]
     notes: tuple[str, ...] = ()  # what the user should know besides
+    compensate: tuple[str, ...] = ()  # student weights that rules ask to fit on calibration data; first names
+    recalibrate: tuple[str, ...] = ()  # running means of the batch norms whose statistics rules ask to estimate anew
 
     def save(self, path: str | Path) -> None:
         """Write the plan to a JSON file, which `load_plan` reads; the file is there whole or not at all.
@@ -172,11 +174,18 @@ class Plan:
             UnknownNameError: If the plan does not know the tensor.
         """
         if own := [_explain_copy(copy, self.choices) for copy in self.copies if copy.student == name]:
-            return "\n".join(own)
+            return "\n".join((*own, *self._afterwards(name)))
         for kept in self.kept:
             if kept.student == name:
                 return f"{name} {list(kept.shape)} keeps the student's own values: {kept.reason}"
         raise UnknownNameError(f"the plan knows no student tensor named {name!r}")
+
+    def _afterwards(self, name: str) -> Iterator[str]:
+        """What calibration data is to do to a tensor once it is filled."""
+        if name in self.compensate:
+            yield "  then compensated on calibration data (regression)"
+        if name in self.recalibrate:
+            yield "  then estimated anew on calibration data, with the other running statistics of its batch norm"
 
 
 def _explain_copy(copy: Copy, choices: tuple[Choice, ...]) -> str:

@@ -19,32 +19,41 @@ from wsel_graph.planner.fan_in import scale
 from wsel_graph.planner.joint import Joints
 from wsel_graph.planner.layout import Layouts
 from wsel_graph.planner.messages import unexplained_message
+from wsel_graph.planner.rescale import rescaled
 from wsel_graph.planner.unfit import Unfit
+from wsel_graph.planner.values import Values, asked, notes
+
+NO_VALUES = Values()
 
 
 def build_plan(
-    student: ModelGraph, teacher: ModelGraph, elements: Elements | None = None, wishes: Wishes = NO_WISHES
+    student: ModelGraph,
+    teacher: ModelGraph,
+    elements: Elements | None = None,
+    wishes: Wishes = NO_WISHES,
+    values: Values = NO_VALUES,
 ) -> Plan:
     """Decide, for every student tensor, which teacher elements it takes. Reads shapes only.
 
     Args:
         wishes: What the user wants of matching.
+        values: What is to be done to values afterwards; the plan names the tensors.
     Raises:
         MatchError: If a student tensor has no counterpart.
         PlanError: If a counterpart does not fit, or nothing would be copied.
     """
     with paused_garbage_collection():
-        return _build(student, teacher, elements or Elements(), wishes)
+        return _build(student, teacher, elements or Elements(), wishes, values)
 
 
-def _build(student: ModelGraph, teacher: ModelGraph, elements: Elements, wishes: Wishes) -> Plan:
+def _build(student: ModelGraph, teacher: ModelGraph, elements: Elements, wishes: Wishes, values: Values) -> Plan:
     matching = match(student, teacher, wishes)
     if matching.unexplained:
         raise MatchError(unexplained_message(student, matching))
     unfit: dict[str, str] = {}
     while True:
         try:
-            return _Builder(student, teacher, elements, matching, unfit).build()
+            return _Builder(student, teacher, elements, matching, values, unfit).build()
         except Unfit as fault:
             new = [name for name in fault.tensors if name not in unfit]
             if wishes.unmatched != "keep" or not new:
@@ -58,6 +67,7 @@ class _Builder:
     teacher: ModelGraph
     elements: Elements
     matching: Matching
+    values: Values
     unfit: Mapping[str, str]  # paired, but left out, with the reason
 
     def build(self) -> Plan:
@@ -70,7 +80,7 @@ class _Builder:
         states = {state.name: state for state in self.student.captured.states}
         kept = [_kept(states[name], reason) for name, reason in (*self.matching.kept, *self.unfit.items())]
         copies: list[Copy] = []
-        notes = list(self.matching.notes)
+        lines = list(self.matching.notes)
         for name, own in filled:
             reasons = [chooser.reason_to_keep(joints.dims.get(piece, ())) for piece in own]
             if (reason := next(filter(None, reasons), None)) is not None:
@@ -79,17 +89,26 @@ class _Builder:
             for piece in own:
                 dims = joints.dims.get(piece, [])
                 laid = [layouts.layout(paired, dims) for paired in dims]
-                factor = scale(self.student, dims, chooser)
+                factor = scale(self.student, self.teacher, dims, chooser)
                 shapes = tuple(states[name].tensor.shape), self.teacher.tensors[piece.teacher.tensor].shape
                 made = make_copy(piece, shapes, dims, laid, joints)
                 copies.append(replace(made, parameter=states[name].kind == "parameter", scale=factor))
-                notes.extend(layout.note for layout in laid if layout.note)
+                lines.extend(layout.note for layout in laid if layout.note)
         if not copies:
             raise PlanError(_nothing_message(kept))
+        copies, rescaling = rescaled(copies, self.student, self.teacher, chooser)
         self._check_required(kept)
         kept.extend(_configuration(states.values()))
+        after = asked(self.values, self.student, dict.fromkeys(c.student for c in copies), self.matching.subjects)
+        lines.extend((*rescaling, *chooser.notes(), *notes(self.values, after)))
         return Plan(
-            tuple(copies), tuple(kept), tuple(chooser.choices), self.matching.layers, (*notes, *chooser.notes())
+            tuple(copies),
+            tuple(kept),
+            tuple(chooser.choices),
+            self.matching.layers,
+            tuple(lines),
+            after.compensate,
+            after.recalibrate,
         )
 
     def _check_required(self, kept: Iterable[Kept]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from wsel_graph.axes import Atom, Axis
 from wsel_graph.coupling.graph import ModelGraph
@@ -34,12 +34,14 @@ class Chosen:
         taken: Teacher elements.
         filled: Student elements that receive them; None for all.
         method: The element method, where every dim could draw its own elements.
+        subset: Whether some of the teacher's elements are taken, once each, and the others left out.
     """
 
     name: str
     taken: Sequence[int]
     filled: Sequence[int] | None = None
     method: Method | None = None
+    subset: bool = False
 
 
 class Chooser:
@@ -135,7 +137,7 @@ class Chooser:
             return self._scored(run, settings.take)
         method = settings.take
         elements = self._elements.choose(method, large, small, min(places), settings.seed)
-        return Chosen(method_name(method) + _flat_word(run), elements, None, method)
+        return Chosen(method_name(method) + _flat_word(run), elements, None, method, True)
 
     def _scored(self, run: Run, score: Score) -> Chosen:
         """By the teacher's weights or activations; a run of several axes has no members of its own."""
@@ -144,7 +146,7 @@ class Chooser:
         small, _ = sizes(run)
         theirs = self._joints.groups(run[0])[len(run[0].student) :]
         elements = top_elements(self._graphs[1], theirs, score.by, small, self._elements.statistics)
-        return Chosen(f"score {score.by}", elements)
+        return Chosen(f"score {score.by}", elements, subset=True)
 
     def _adapted(self, run: Run, fixed: CoupledGroup, settings: Settings) -> Chosen:
         (small, large), places = sizes(run), self._joints.places(run[-1])
@@ -237,7 +239,28 @@ class Chooser:
     def reduction(self, run: Run) -> float:
         """By how much a choice of elements makes an axis smaller: teacher elements per student element, else 1."""
         small, large = sizes(run)
-        return large / small if run in self._chosen and self._chosen[run].method is not None else 1.0
+        return large / small if run in self._chosen and self._chosen[run].subset else 1.0
+
+    def leaves_out(self, atom: Atom) -> bool:
+        """Whether the student takes fewer elements of an atom of either model, alone or in a flat run."""
+        return self._joints.of(atom) in self._reduced
+
+    @cached_property
+    def _reduced(self) -> frozenset[Joint]:
+        return frozenset(joint for run in self._chosen if self.reduction(run) > 1 for joint in run)
+
+    def grows(self, axis: Axis) -> bool:
+        """Whether the student has more elements of an axis of either model than the teacher."""
+        return any(small > large for small, large in (sizes(run) for _, run in self.runs(axis)))
+
+    @property
+    def ways_to_rescale(self) -> frozenset[str]:
+        """All ways to rescale that rules ask for anywhere."""
+        return frozenset().union(*(settings.rescale for settings in self._settings.values()))
+
+    def rescales(self, axis: Axis, how: str) -> bool:
+        """Whether a rule asks for a way to rescale of something that an axis of either model is made of."""
+        return any(how in self.settings(run).rescale for _, run in self.runs(axis))
 
     def taken(self, paired: PairedDim) -> Sequence[int]:
         """The teacher positions that one student dim takes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -86,10 +87,10 @@ class _Collector:
     def add(self, batch: Any) -> None:
         """Run one batch and look at every place on the way."""
         inputs = normalize_inputs(batch)
-        program = self._recordings.program(inputs)
-        looks = sorted(self._looks(self._graph_of(program)), key=lambda item: item[0])  # stable
+        program, places = self._recordings.find(inputs)
+        looks = sorted(self._looks(self._graph_of(program), places), key=lambda item: item[0])  # stable
         last = {node: number for number, (_, node, _) in enumerate(looks)}
-        run = Run(program, inputs, held=last)
+        run = Run(program, inputs, last, places)
         for stage in self._stages.values():
             stage.begin()
         with untouched_globals():
@@ -111,20 +112,26 @@ class _Collector:
             self._known[id(program)] = graph
         return graph
 
-    def _looks(self, graph: ModelGraph) -> Iterator[tuple[int, int, _Look]]:
-        """What to look at: the node before which, the node that holds it, and what to do with it."""
-        for key, group, places in self._places(graph):
-            for moments, place in zip(self._moments[key], places, strict=True):
-                yield place.before, place.node, _count(moments, place, group)
+    def _looks(self, graph: ModelGraph, moved: Mapping[int, int] | None) -> Iterator[tuple[int, int, _Look]]:
+        """What to look at: the node before which, the node that holds it, and what to do with it; as in `base`."""
+        for key, group, places in self._places(graph, moved):
+            for moments, place, first in zip(self._moments[key], places, self._first(key), strict=True):
+                yield first.before, first.node, _count(moments, replace(place, node=first.node), group)
         for stage in self._stages.values():
             for number, border in enumerate(stage.borders):
                 if border is not None:
                     yield border.node + 1, border.node, _see(stage, number, border)
 
-    def _places(self, graph: ModelGraph) -> Iterator[tuple[str, CoupledGroup, tuple[Place, ...]]]:
+    def _first(self, key: str) -> tuple[Place, ...]:
+        return self._graph.places[self._keys[key]]
+
+    def _places(
+        self, graph: ModelGraph, moved: Mapping[int, int] | None
+    ) -> Iterator[tuple[str, CoupledGroup, tuple[Place, ...]]]:
         found = {group_key(graph, group): group for group in graph.places}
-        for key, group in self._keys.items():
-            expected = [(place.node, place.dim) for place in self._graph.places[group]]
+        for key in self._keys:
+            first = self._first(key)
+            expected = [(place.node if moved is None else moved.get(place.node, -1), place.dim) for place in first]
             other = found.get(key)
             if other is None or [(place.node, place.dim) for place in graph.places[other]] != expected:
                 raise CaptureError(

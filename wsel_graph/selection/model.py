@@ -1,7 +1,7 @@
 """What a rule file says, as frozen data. Every rule knows where it is written.
 
-Rules of one section are in order of priority: the first that matches governs. In `elements` every key is looked up
-separately: the first matching rule that sets the key.
+Rules of one section are in order of priority: the first that matches governs. In `elements` and `values` every key is
+looked up separately: the first matching rule that sets the key.
 """
 
 from __future__ import annotations
@@ -116,8 +116,25 @@ class ElementRule:
     unit: str | None
     consistent: bool | None
     resize: str | None
-    rescale: str | None
+    rescale: str | tuple[str, ...] | None
     grow: str | None
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRule:
+    """What is done to the values of student components once they are selected (a step after the paper's three).
+
+    A `selector` of None matches every component. A setting of None is not set by this rule.
+
+    Attributes:
+        compensate: `none`, or `regression`: weights are fitted so that they make up for the inputs that are left out.
+        recalibrate: `none`, or `batch_norm`: running statistics are estimated anew.
+    """
+
+    selector: Selector | None
+    compensate: str | None
+    recalibrate: str | None
     at: Place
 
 
@@ -131,6 +148,7 @@ class RuleFile:
     unmatched: Unmatched
     source: str
     version: int = 1
+    values: tuple[ValueRule, ...] = ()
 
 
 def captures(pattern: str, name: str) -> tuple[str, ...] | None:
