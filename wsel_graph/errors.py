@@ -48,3 +48,7 @@ class SelectionRuleError(WselError, ValueError):
 
 class PlanError(WselError, ValueError):
     """A plan that cannot be built or that does not fit the tensors it is applied to."""
+
+
+class DistillationError(WselError, ValueError):
+    """Values of student and teacher that cannot be compared, or that are not there when the loss is taken."""

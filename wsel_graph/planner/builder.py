@@ -16,6 +16,7 @@ from wsel_graph.planner.choose import Chooser
 from wsel_graph.planner.copies import make_copy
 from wsel_graph.planner.elements import Elements
 from wsel_graph.planner.fan_in import scale
+from wsel_graph.planner.features import FeaturePlanner
 from wsel_graph.planner.joint import Joints
 from wsel_graph.planner.layout import Layouts
 from wsel_graph.planner.messages import unexplained_message
@@ -88,8 +89,14 @@ class _Builder:
             raise PlanError(_nothing_message(kept))
         self._check_required(kept)
         kept.extend(_configuration(states.values()))
+        features = FeaturePlanner(self.student, self.teacher, joints, chooser, self.matching.exits).features()
         return Plan(
-            tuple(copies), tuple(kept), tuple(chooser.choices), self.matching.layers, (*notes, *chooser.notes())
+            tuple(copies),
+            tuple(kept),
+            tuple(chooser.choices),
+            self.matching.layers,
+            (*notes, *chooser.notes()),
+            tuple(features),
         )
 
     def _check_required(self, kept: Iterable[Kept]) -> None:
