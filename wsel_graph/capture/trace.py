@@ -55,6 +55,19 @@ class Captured:
     returned: tuple[Returned, ...] = ()  # what modules returned, in order
 
     @cached_property
+    def returned_by(self) -> Mapping[str, list[Returned]]:
+        """For a graph node, the modules that return its value, in the order in which they do."""
+        found: dict[str, list[Returned]] = {}
+        for entry in self.returned:
+            found.setdefault(entry.node, []).append(entry)
+        return found
+
+    @cached_property
+    def order(self) -> Mapping[fx.Node, int]:
+        """The place of every node in the graph."""
+        return {node: number for number, node in enumerate(self.graph.nodes)}
+
+    @cached_property
     def module(self) -> fx.GraphModule:
         """The graph with the caller's own tensors as attributes, ready to run."""
         root: dict[str, Any] = {state.name: state.tensor for state in self.states} | dict(self.constants)

@@ -1,9 +1,9 @@
 """Which dim of which input the positions of a value come from.
 
 Two models lay their activations out differently: `(batch, channels, height, width)` in the one,
-`(batch, height width, channels)` in the other. Sizes do not tell height from width, nor the batch from a sequence of the
-same length. The atoms of the inputs do: views keep them, and where a convolution or a pooling makes new positions along
-a dim, these are in the order of the old ones.
+`(batch, height width, channels)` in the other. Sizes do not tell height from width, nor the batch from a sequence of
+the same length. The atoms of the inputs do: views keep them, and where a convolution or a pooling makes new positions
+along a dim, these are in the order of the old ones.
 """
 
 from __future__ import annotations

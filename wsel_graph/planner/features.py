@@ -10,16 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from wsel_graph.axes import Axis, atoms
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.matching.exits import Exit, PairedExits
+from wsel_graph.matching.operators import name_of
 from wsel_graph.plan import Feature, Tap, compact
 from wsel_graph.planner.align import Leaf, Misaligned, align
 from wsel_graph.planner.choose import Chooser
 from wsel_graph.planner.joint import Joints
 from wsel_graph.planner.positions import corresponding
 from wsel_graph.planner.taps import Candidate, candidates
+
+
+_MOVING = frozenset({"aten::roll", "aten::flip", "aten::rot90"})
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class FeaturePlanner:
             sizes = [axis.size for axis in shape]
             return replace(empty, problem=f"not just one dim of the {word}'s value {sizes} holds channels")
         mine, other = dims[0], dims[1]
-        orders = corresponding(
+        orders = self._moved or corresponding(
             _without(small, mine), _without(large, other), (self.student.origins, self.teacher.origins)
         )
         channels = self._channels(small[mine], large[other])
@@ -103,6 +108,18 @@ class FeaturePlanner:
             indices=compact(taken),
             filled=None if whole else compact(filled),
         )
+
+    @cached_property
+    def _moved(self) -> str:
+        """Why axes do not tell the order of positions: operators that move elements along an axis keep it."""
+        ours, theirs = (
+            {name_of(node.target) for node in graph.captured.graph.nodes} & _MOVING
+            for graph in (self.student, self.teacher)
+        )
+        if ours == theirs:
+            return ""
+        word, name = ("student", min(ours - theirs)) if ours - theirs else ("teacher", min(theirs - ours))
+        return f"only the {word} moves positions ({name}), so that their order cannot be proven"
 
     def _feature_dim(self, graph: ModelGraph, axes: Sequence[Axis]) -> int | None:
         """The only dim with channels: in parameters, and not pinned, or not for its place."""

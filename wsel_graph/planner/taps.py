@@ -44,7 +44,7 @@ def candidates(graph: ModelGraph, end: Exit, others: Collection[Exit]) -> list[C
     found: list[Candidate] = []
     spoilt = ""
     for node, words in _passed_on(graph.node(end.node)):
-        shown = [entry for entry in graph.captured.returned if entry.node == node.name and entry.module]
+        shown = [entry for entry in graph.captured.returned_by.get(node.name, ()) if entry.module]
         if shown and (writer := _overwritten_by(graph, node)) is not None:
             spoilt = f"the memory of {node.name}, which {shown[0].module} returns, is written to again by {writer}"
             continue
@@ -106,7 +106,7 @@ def _is_operand(value: object) -> bool:
 
 def _overwritten_by(graph: ModelGraph, node: fx.Node) -> str | None:
     """The first operator that writes to the memory of a value after it was made."""
-    order = {other: number for number, other in enumerate(graph.captured.graph.nodes)}
+    order = graph.captured.order
     seen, queue = {node}, [node]
     for member in queue:
         for other in _sharing(member):
