@@ -23,7 +23,6 @@ from wsel_graph.planner.joint import Joints
 from wsel_graph.planner.positions import corresponding
 from wsel_graph.planner.taps import Candidate, candidates
 
-
 _MOVING = frozenset({"aten::roll", "aten::flip", "aten::rot90"})
 
 

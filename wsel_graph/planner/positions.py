@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -95,6 +96,9 @@ def corresponding(
         origins: Where the positions of both models come from.
     """
     sizes = [[axis.size for _, axis in side] for side in (student, teacher)]
+    differ = f"the positions differ: {sizes[0]} in the student, {sizes[1]} in the teacher"
+    if math.prod(sizes[0]) != math.prod(sizes[1]):
+        return differ
     for word, side in (("student", student), ("teacher", teacher)):
         single = [dim for dim, axis in side if axis == UNIT]
         if len(single) > 1:
@@ -117,7 +121,7 @@ def corresponding(
         return tuple(dim for dim, _ in student), found_orders[0]
     if found_orders:
         return f"several dims of the inputs are one axis of the models, so that the positions {sizes[0]} have no order"
-    return f"the positions differ: {sizes[0]} in the student, {sizes[1]} in the teacher, or they are in another order"
+    return f"{differ}, or they are in another order"
 
 
 def _listed(dims: Sequence[int]) -> str:

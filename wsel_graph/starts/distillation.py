@@ -15,7 +15,6 @@ from typing import Any, Self, TypeAlias
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.hooks import RemovableHandle
 
 from wsel_graph.errors import DistillationError
 from wsel_graph.plan import Feature, Indices, Tap
@@ -43,6 +42,8 @@ class FeatureDistillation(nn.Module):
     Run both models once on the same inputs, then call the loss. It hooks the chosen modules and keeps what they return,
     so that nothing runs twice; the teacher's features carry no gradient. The models may be wrapped (`DataParallel`,
     `DistributedDataParallel`, `torch.compile`). They are no part of this module: it has no parameters and no state.
+    Compile after making the loss, since compiled code does not see later hooks; and under `DistributedDataParallel` add
+    a loss of the outputs, since it expects all parameters to take part.
 
     Args:
         student: The network that learns.
@@ -93,9 +94,9 @@ class FeatureDistillation(nn.Module):
         try:
             self._teacher = Watch(teacher, [pair.teacher for pair in self.pairs], "teacher", detached=True)
         except DistillationError:
-            _remove(self._student.handles)
+            self._student.remove()
             raise
-        self._unhook = weakref.finalize(self, _remove, [*self._student.handles, *self._teacher.handles])
+        self._unhook = weakref.finalize(self, _remove, self._student, self._teacher)
 
     def _register(self, name: str, indices: Indices | None) -> None:
         held = None if indices is None or isinstance(indices, range) else torch.tensor(indices)
@@ -160,8 +161,6 @@ class FeatureDistillation(nn.Module):
     def remove(self) -> None:
         """Take all hooks off the two models. Safe to call again."""
         self._unhook()
-        self._student.clear()
-        self._teacher.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -174,9 +173,9 @@ class FeatureDistillation(nn.Module):
         return "\n".join(map(str, self.pairs))
 
 
-def _remove(handles: Iterable[RemovableHandle]) -> None:
-    for handle in handles:
-        handle.remove()
+def _remove(*watches: Watch) -> None:
+    for watch in watches:
+        watch.remove()
 
 
 def _usable(pairs: Iterable[Feature]) -> tuple[Feature, ...]:

@@ -38,6 +38,7 @@ class Watch:
         self._values: dict[Key, torch.Tensor] = {}
         self._notes: dict[Key, tuple[int, bool]] = {}  # version of the memory, and whether gradients were on
         self._calls: dict[Key, int] = {}
+        self._open = [True]  # compiled code goes on running hooks that were removed: it looks here
         modules = [self._module(tap) for tap in self.taps]
         self.handles = [model.register_forward_pre_hook(self._start(), prepend=True)]
         for number, (tap, module) in enumerate(zip(self.taps, modules, strict=True)):
@@ -64,10 +65,11 @@ class Watch:
 
     def _keep(self, number: int, tap: Tap) -> Callable[..., None]:
         values, notes, calls = self._values, self._notes, self._calls
-
-        detached = self._detached
+        is_open, detached = self._open, self._detached
 
         def keep(module: nn.Module, args: Any, output: Any) -> None:
+            if not is_open[0]:
+                return
             value = at_place(output, tap.place)
             key = (number, -1 if value.device.index is None else value.device.index)
             if tap.calls > 1:
@@ -109,11 +111,20 @@ class Watch:
     def _of(self, number: int, values: dict[Key, torch.Tensor]) -> list[torch.Tensor]:
         own = [values[key] for key in sorted(values) if key[0] == number]
         if not own:
+            compiled = any("_orig_mod" in module._modules for module in self.model.modules())
+            advice = "make the loss before the compiled model first runs, or call torch.compiler.reset() after it"
             raise DistillationError(
                 f"{self._side}: {self.taps[number].module} has not run since the last loss: run the student and the "
-                "teacher once each, then take the loss once"
+                f"teacher once each, then take the loss once{f'; {advice}' if compiled else ''}"
             )
         return own
+
+    def remove(self) -> None:
+        """Take the hooks off and drop what was kept."""
+        self._open[0] = False
+        for handle in self.handles:
+            handle.remove()
+        self.clear()
 
     def clear(self) -> None:
         """Drop what was kept."""
