@@ -19,9 +19,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import wsel_graph as ws
 from tests.nets import ConvNet, Transformer, randomize, same_tensors, snapshot
+from tests.oracles.test_o3_transplants import TWINS
 from tests.oracles.test_o4_zeroed_teacher import zero_the_rest
+from tests.oracles.transplants import Transplant, build, directed, run
 from wsel_graph.errors import DistillationError
 from wsel_graph.plan import Feature
+from wsel_graph.starts.distillation import _gathered
 
 from .test_features import (
     IDS,
@@ -204,6 +207,28 @@ def test_between_implementations(student: Make, teacher: Make) -> None:
     values = [_loss_of(model, theirs, "layer") for model in (ours, same)]
     assert values[0] > 0.01
     assert values[0] == pytest.approx(values[1], rel=1e-4)  # layer norms of another epsilon
+
+
+ALIKE = [
+    pair
+    for pair in directed(TWINS)
+    if pair.name.partition(":")[0] in ("ViT", "Swin", "ConvNeXt", "ResNet, basic", "DenseNet", "BERT", "GPT-2", "LLaMA")
+]
+
+
+@pytest.mark.parametrize("pair", ALIKE, ids=lambda pair: pair.name)
+def test_a_transplant_shows_the_features_of_the_other_implementation(pair: Transplant) -> None:
+    """O3: the function is the same, so every block's value is, however each implementation lays it out."""
+    student, teacher, x = build(pair.student, 1), build(pair.teacher, 2), pair.example()
+    inputs = pair.student.inputs(x), pair.teacher.inputs(x)
+    plan = ws.initialize(student, teacher, inputs[0], teacher_inputs=inputs[1]).plan
+    pairs = [feature for feature in ws.feature_pairs(plan) if not feature.problem]
+    assert pairs or "unfolded" in pair.name
+    for feature in pairs:
+        with ws.FeatureDistillation(student, teacher, [feature], loss=_relative) as distill, torch.no_grad():
+            run(pair.student, student, x)
+            run(pair.teacher, teacher, x)
+            assert distill().item() < 1e-9
 
 
 def _loss_of(student: nn.Module, teacher: nn.Module, normalize: str) -> float:
@@ -505,6 +530,17 @@ def test_compiled_before_the_hooks(compiler: None) -> None:
         torch.compiler.reset()
         out, _ = compiled(x), teacher(x)
         assert [(distill() + out.pow(2).mean()).item()] == pytest.approx(expected, rel=1e-12)
+
+
+def test_values_of_several_devices_are_compared_device_by_device() -> None:
+    """As `DataParallel` leaves them: here all on one device."""
+    _, _, (pair, _), _ = small()
+    ours, theirs = torch.randn(4, 5, 8), torch.randn(4, 5, 16)
+    rows = _gathered(pair, ours.split([1, 3]), theirs.split([1, 3]))
+    assert torch.equal(rows[0], ours.flatten(0, 1))
+    assert torch.equal(rows[1], theirs.flatten(0, 1))
+    with pytest.raises(DistillationError, match="the student ran on 2 devices, the teacher on 1: wrap both in DataPar"):
+        _gathered(pair, ours.split([1, 3]), [theirs])
 
 
 # -- outputs

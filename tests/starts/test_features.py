@@ -293,11 +293,11 @@ def _rows(model: nn.Module, module: str, dims: tuple[int, ...], x: torch.Tensor)
         ),
         pytest.param(
             Laid(6, "nchw"), Laid(12, "nlc"), (2, 3, 4, 4),
-            r"the student's dims 2 and 3 have one element each on the example inputs.*plan on larger inputs",
+            r"dim 1 of the teacher has one element on the example inputs.*plan on larger inputs",
             id="one position",
         ),
         pytest.param(
-            Laid(6, "nlc"), Laid(12, "lnc"), (1, 3, 4, 4), r"the student's dims 0 and 1 have one element each",
+            Laid(6, "nlc"), Laid(12, "lnc"), (1, 3, 4, 4), r"dim 0 of the student has one element on the example",
             id="one sample, one position",
         ),
     ],
@@ -307,6 +307,11 @@ def test_positions_that_do_not_correspond(student: nn.Module, teacher: nn.Module
     pair = ws.feature_pairs(ws.plan(student, teacher, inputs, **rules))[0]
     with pytest.raises(DistillationError, match=said):
         ws.FeatureDistillation(student, teacher, [pair])
+
+
+def test_dims_of_one_position_are_followed_where_nothing_moves_them() -> None:
+    plan = ws.plan(Laid(6, "nchw"), Laid(12, "nchw"), (1, 3, 4, 4))
+    assert [(pair.student.dims, pair.problem) for pair in ws.feature_pairs(plan)] == [((0, 2, 3, 1), "")] * 2
 
 
 def test_class_tokens_that_differ() -> None:
@@ -389,7 +394,7 @@ def test_a_value_inside_of_what_a_module_returns() -> None:
             id="after an activation",
         ),
         pytest.param(
-            lambda: Wrapping(16, 3, spoil=True), r"the memory of .*, which blocks.0 returns, is written to again by mul",
+            lambda: Wrapping(16, 3, spoil=True), r"the memory of .*, which blocks.0 returns, is written to again",
             id="overwritten",
         ),
     ],

@@ -18,7 +18,7 @@ from wsel_graph.axes import Atom, Axis, atoms, positions
 from wsel_graph.capture.trace import Captured, capture
 from wsel_graph.coupling.explain import Explanation, explain
 from wsel_graph.coupling.groups import CoupledGroup, Member, TensorAxes, collect_groups, mark_outputs, tensor_axes
-from wsel_graph.coupling.origins import Origin, find_origins
+from wsel_graph.coupling.origins import Origins, find_origins
 from wsel_graph.coupling.propagate import propagate
 from wsel_graph.coupling.uses import Use, first_uses
 from wsel_graph.errors import UnknownNameError
@@ -141,8 +141,8 @@ class ModelGraph:
         return tuple(self._walk.solver.resolve(axis) for axis in self._axes_at(node))
 
     @cached_property
-    def origins(self) -> Mapping[Atom, Origin]:
-        """Which dim of which input the atoms of positions come from, as far as the graph shows it."""
+    def origins(self) -> Origins:
+        """Which dim of which input positions come from, as far as the graph shows it."""
         return find_origins(self.captured, self._walk)
 
     def node(self, name: str) -> Node:

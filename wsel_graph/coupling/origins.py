@@ -8,14 +8,17 @@ along a dim, these are in the order of the old ones.
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from torch import fx
 
-from wsel_graph.axes import Atom, Axis, Concat, atoms
+from wsel_graph.axes import UNIT, Atom, Axis, Concat, atoms
 from wsel_graph.capture.trace import Captured
 from wsel_graph.coupling.propagate import Propagation
 from wsel_graph.ops import Value, qualified_name
+from wsel_graph.ops.pointwise import is_pointwise
 from wsel_graph.ops.spatial import SPATIAL
 
 InputDim = tuple[int, int]
@@ -37,7 +40,7 @@ def _spatial_dims(node: fx.Node) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an atom of positions comes from.
+    """Where positions come from.
 
     Attributes:
         inputs: Dims of inputs; several where inputs share an axis.
@@ -50,45 +53,112 @@ class Origin:
     place: int
 
 
-def find_origins(captured: Captured, walk: Propagation) -> dict[Atom, Origin]:
-    """The origin of every atom of positions for which the graph shows one."""
-    found = _Origins(walk)
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """What a graph shows of where positions come from.
+
+    Attributes:
+        atoms: Of the atoms of positions.
+        runs: Of whole runs that are no single atom, such as a sequence whose first element is used on its own.
+        units: Of dims of one position, which have no atom: by graph node and dim.
+    """
+
+    atoms: Mapping[Atom, Origin]
+    runs: Mapping[Axis, Origin]
+    units: Mapping[tuple[str, int], frozenset[InputDim]]
+
+
+def find_origins(captured: Captured, walk: Propagation) -> Origins:
+    """The origin of all positions for which the graph shows one."""
+    found = _Finder(walk)
     number = 0
     for node in captured.graph.nodes:
         if node.op == "placeholder":
             for dim, axis in enumerate(found.axes(node)):
-                found.note(axis, frozenset({(number, dim)}))
+                found.note(node, dim, axis, frozenset({(number, dim)}))
             number += 1
-        elif node.op == "call_function" and (count := _spatial_dims(node)):
-            found.follow(node, count)
-    return found.known
+        elif node.op == "call_function":
+            if count := _spatial_dims(node):
+                found.follow(node, count)
+            found.keep_units(node)
+    return Origins(found.atoms, found.runs, found.units)
 
 
-class _Origins:
+class _Finder:
     def __init__(self, walk: Propagation) -> None:
         self._walk = walk
         self._lines = 0
-        self.known: dict[Atom, Origin] = {}
+        self.atoms: dict[Atom, Origin] = {}
+        self.runs: dict[Axis, Origin] = {}
+        self.units: dict[tuple[str, int], frozenset[InputDim]] = {}
 
     def axes(self, node: fx.Node) -> list[Axis]:
         value = self._walk.values.get(node)
         first: Value | None = (value[0] if value else None) if isinstance(value, list) else value
         return [] if first is None else [self._walk.solver.resolve(axis) for axis in first.axes]
 
-    def note(self, axis: Axis, inputs: frozenset[InputDim]) -> None:
+    def note(self, node: fx.Node, dim: int, axis: Axis, inputs: frozenset[InputDim]) -> None:
+        """The positions of a dim of a node's result come from these dims of inputs."""
+        if axis == UNIT:
+            self.units[node.name, dim] = inputs
+            return
         self._lines += 1
-        for place, atom in enumerate(dict.fromkeys(atoms(axis))):
-            if (known := self.known.get(atom)) is None:
-                self.known[atom] = Origin(inputs, self._lines, place)
+        parts = list(dict.fromkeys(atoms(axis)))
+        for place, atom in enumerate(parts):
+            if (known := self.atoms.get(atom)) is None:
+                self.atoms[atom] = Origin(inputs, self._lines, place)
             elif not inputs <= known.inputs:
-                self.known[atom] = replace(known, inputs=known.inputs | inputs)
+                self.atoms[atom] = replace(known, inputs=known.inputs | inputs)
+        if parts and not isinstance(axis, Atom):
+            before = self.runs.get(axis)
+            self.runs[axis] = Origin(inputs | before.inputs if before else inputs, self._lines, len(parts) - 1)
 
     def follow(self, node: fx.Node, count: int) -> None:
         """What a spatial operator makes along a dim comes from where that dim of its operand came from."""
-        before, after = self.axes(node.all_input_nodes[0]), self.axes(node)
-        for old, new in zip(before[-count:], after[-count:], strict=False) if len(before) == len(after) else ():
-            known = [self.known.get(atom) for atom in atoms(old)]
-            inputs = {origin.inputs for origin in known if origin is not None}
-            fresh = not isinstance(new, Concat) and not any(atom in self.known for atom in atoms(new))
-            if fresh and len(inputs) == 1 and None not in known:
-                self.note(new, inputs.pop())
+        operand = node.all_input_nodes[0]
+        before, after = self.axes(operand), self.axes(node)
+        if len(before) != len(after):
+            return
+        for dim in range(len(after) - count, len(after)):
+            fresh = not isinstance(after[dim], Concat) and not any(atom in self.atoms for atom in atoms(after[dim]))
+            if fresh and (inputs := self._inputs(operand, dim, before[dim])):
+                self.note(node, dim, after[dim], inputs)
+
+    def _inputs(self, node: fx.Node, dim: int, axis: Axis) -> frozenset[InputDim]:
+        """Where all positions of a dim come from; nothing where that is not known, or not one place."""
+        if axis == UNIT:
+            return self.units.get((node.name, dim), frozenset())
+        if (run := self.runs.get(axis)) is not None:
+            return run.inputs
+        known = [self.atoms.get(atom) for atom in atoms(axis)]
+        inputs = {origin.inputs for origin in known if origin is not None}
+        return inputs.pop() if len(inputs) == 1 and None not in known else frozenset()
+
+    def keep_units(self, node: fx.Node) -> None:
+        """Dims of one position go on through what computes element by element, or keeps the shape as norms do."""
+        axes = self.axes(node)
+        lone = [dim for dim, axis in enumerate(axes) if axis == UNIT and (node.name, dim) not in self.units]
+        sources = [source for source in node.all_input_nodes if len(self.axes(source)) == len(axes)]
+        if not lone or not sources or not _keeps_dims(node):
+            return
+        for dim in lone:
+            known = {self.units[source.name, dim] for source in sources if (source.name, dim) in self.units}
+            if len(known) == 1:
+                self.units[node.name, dim] = known.pop()
+
+
+_KEEPING = frozenset(
+    {
+        "aten::native_batch_norm", "aten::batch_norm", "aten::_native_batch_norm_legit_no_training", "aten::clone",
+        "aten::cudnn_batch_norm", "aten::native_layer_norm", "aten::native_group_norm", "aten::dropout",
+        "aten::detach", "aten::_to_copy", "aten::convolution", "aten::conv1d", "aten::conv2d", "aten::conv3d",
+    }
+)  # fmt: skip
+"""Operators besides the elementwise ones that keep the order of dims."""
+
+
+def _keeps_dims(node: fx.Node) -> bool:
+    if node.target is operator.getitem:
+        return True  # of a norm's result; other results have no dims that are known
+    name = str(getattr(getattr(node.target, "_schema", None), "name", ""))
+    return name in _KEEPING or is_pointwise(node.target)

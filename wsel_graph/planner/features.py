@@ -20,7 +20,7 @@ from wsel_graph.plan import Feature, Tap, compact
 from wsel_graph.planner.align import Leaf, Misaligned, align
 from wsel_graph.planner.choose import Chooser
 from wsel_graph.planner.joint import Joints
-from wsel_graph.planner.positions import corresponding
+from wsel_graph.planner.positions import Positions, corresponding
 from wsel_graph.planner.taps import Candidate, candidates
 
 _MOVING = frozenset({"aten::roll", "aten::flip", "aten::rot90"})
@@ -93,7 +93,8 @@ class FeaturePlanner:
             return replace(empty, problem=f"not just one dim of the {word}'s value {sizes} holds channels")
         mine, other = dims[0], dims[1]
         orders = self._moved or corresponding(
-            _without(small, mine), _without(large, other), (self.student.origins, self.teacher.origins)
+            Positions("student", ours.returned.node, _without(small, mine), self.student.origins),
+            Positions("teacher", theirs.returned.node, _without(large, other), self.teacher.origins),
         )
         channels = self._channels(small[mine], large[other])
         if isinstance(orders, str) or isinstance(channels, str):
@@ -160,8 +161,8 @@ class FeaturePlanner:
         return ours is not None and ours is theirs
 
 
-def _without(axes: Sequence[Axis], dim: int) -> list[tuple[int, Axis]]:
-    return [(number, axis) for number, axis in enumerate(axes) if number != dim]
+def _without(axes: Sequence[Axis], dim: int) -> tuple[tuple[int, Axis], ...]:
+    return tuple((number, axis) for number, axis in enumerate(axes) if number != dim)
 
 
 def _tap(candidate: Candidate, dims: tuple[int, ...], size: int) -> Tap:

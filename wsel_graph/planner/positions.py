@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product
-from wsel_graph.coupling.origins import InputDim, Origin
+from wsel_graph.coupling.origins import InputDim, Origins
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,10 @@ Token: TypeAlias = Run | Laid | None
 """None stands for one position, or one of which the graph does not tell where it comes from."""
 
 
-def tokens(axis: Axis, origins: Mapping[Atom, Origin]) -> tuple[Token, ...] | None:
+def tokens(axis: Axis, origins: Origins) -> tuple[Token, ...] | None:
     """What the positions of an axis are, the slowest first; None where the graph does not show it."""
+    if (run := origins.runs.get(axis)) is not None:
+        return (Run(axis.size, run.inputs, run.line, run.place),)
     if isinstance(axis, Concat):
         parts = [() if part == UNIT else tokens(part, origins) for part in axis.parts]
         known = [part for part in parts if part is not None]
@@ -48,8 +50,8 @@ def tokens(axis: Axis, origins: Mapping[Atom, Origin]) -> tuple[Token, ...] | No
     return _merged(found)
 
 
-def _atom(axis: Axis, origins: Mapping[Atom, Origin]) -> tuple[Token, ...] | None:
-    origin = origins.get(axis) if isinstance(axis, Atom) else None
+def _atom(axis: Axis, origins: Origins) -> tuple[Token, ...] | None:
+    origin = origins.atoms.get(axis) if isinstance(axis, Atom) else None
     return None if origin is None else (Run(axis.size, origin.inputs, origin.line, origin.place),)
 
 
@@ -66,7 +68,7 @@ def _merged(found: Sequence[Token]) -> tuple[Token, ...]:
 
 
 def _continues(before: Run, token: Run) -> bool:
-    return before.line == token.line and token.last == before.last + 1
+    return before.line >= 0 and before.line == token.line and token.last == before.last + 1
 
 
 def _agree(ours: Sequence[Token], theirs: Sequence[Token]) -> bool:
@@ -81,55 +83,73 @@ def _same(ours: Token, theirs: Token) -> bool:
     return ours is None and theirs is None
 
 
-Side: TypeAlias = Sequence[tuple[int, Axis]]
-"""Dims of a tensor that hold positions, each with its axis."""
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """The dims of one tensor that hold positions.
 
-
-def corresponding(
-    student: Side, teacher: Side, origins: tuple[Mapping[Atom, Origin], Mapping[Atom, Origin]]
-) -> tuple[tuple[int, ...], tuple[int, ...]] | str:
-    """The dims of both sides in the order in which they correspond; or why that cannot be proven.
-
-    Args:
-        student: The student's dims.
-        teacher: The teacher's dims.
-        origins: Where the positions of both models come from.
+    Attributes:
+        side: `student` or `teacher`, for messages.
+        node: The graph node whose result the tensor is.
+        dims: Zero-based, each with its axis.
     """
-    sizes = [[axis.size for _, axis in side] for side in (student, teacher)]
-    differ = f"the positions differ: {sizes[0]} in the student, {sizes[1]} in the teacher"
-    if math.prod(sizes[0]) != math.prod(sizes[1]):
+
+    side: str
+    node: str
+    dims: tuple[tuple[int, Axis], ...]
+    origins: Origins
+
+    @property
+    def sizes(self) -> list[int]:
+        """Positions of every dim."""
+        return [axis.size for _, axis in self.dims]
+
+    @property
+    def units(self) -> list[int]:
+        """Dims of one position."""
+        return [dim for dim, axis in self.dims if axis == UNIT]
+
+    def unit(self, dim: int) -> Run | None:
+        """A dim of one position, where the graph shows what it is."""
+        inputs = self.origins.units.get((self.node, dim))
+        return None if inputs is None else Run(1, inputs, -1, -1)
+
+
+def corresponding(student: Positions, teacher: Positions) -> tuple[tuple[int, ...], tuple[int, ...]] | str:
+    """The dims of both sides in the order in which they correspond; or why that cannot be proven."""
+    differ = f"the positions differ: {student.sizes} in the student, {teacher.sizes} in the teacher"
+    if math.prod(student.sizes) != math.prod(teacher.sizes):
         return differ
-    for word, side in (("student", student), ("teacher", teacher)):
-        single = [dim for dim, axis in side if axis == UNIT]
-        if len(single) > 1:
+    several = any(len(side.units) > 1 for side in (student, teacher))  # a lone one is told by being the only one
+    for side in (student, teacher):
+        if several and (unknown := [dim for dim in side.units if side.unit(dim) is None]):
             return (
-                f"the {word}'s dims {_listed(single)} have one element each on the example inputs, which does not tell "
-                "one from the other: plan on larger inputs (two samples, more positions)"
+                f"dim {unknown[0]} of the {side.side} has one element on the example inputs, and the graph does not show "
+                "which dim of the inputs it is: plan on larger inputs (two samples, more positions)"
             )
-    ours, theirs = (_all_tokens(side, known) for side, known in zip((student, teacher), origins, strict=True))
-    for word, side, found in (("student", student, ours), ("teacher", teacher, theirs)):
-        if None in found.values():
-            dims = [dim for dim, _ in side if found[dim] is None]
-            return f"the graph does not show where the positions of the {word}'s dims {_listed(dims)} come from"
-    here = _joined([ours[dim] for dim, _ in student])
-    found_orders = [
+    found = []
+    for side in (student, teacher):
+        shown = {
+            dim: (side.unit(dim) if several else None,) if axis == UNIT else tokens(axis, side.origins)
+            for dim, axis in side.dims
+        }
+        if unknown := [dim for dim, part in shown.items() if part is None]:
+            return f"the graph does not show where the positions of dim {_listed(unknown)} of the {side.side} come from"
+        found.append(shown)
+    here = _joined([found[0][dim] for dim, _ in student.dims])
+    orders = [
         order
-        for order in itertools.permutations(dim for dim, _ in teacher)
-        if _agree(here, _joined([theirs[dim] for dim in order]))
+        for order in itertools.permutations(dim for dim, _ in teacher.dims)
+        if _agree(here, _joined([found[1][dim] for dim in order]))
     ]
-    if len(found_orders) == 1 and _are_told_apart(here):
-        return tuple(dim for dim, _ in student), found_orders[0]
-    if found_orders:
-        return f"several dims of the inputs are one axis of the models, so that the positions {sizes[0]} have no order"
+    if len(orders) == 1 and _are_told_apart(here):
+        return tuple(dim for dim, _ in student.dims), orders[0]
+    if orders:
+        return f"several dims of the inputs are one axis of the models, which leaves the order of {student.sizes} open"
     return f"{differ}, or they are in another order"
 
 
 def _listed(dims: Sequence[int]) -> str:
     return " and ".join(map(str, dims))
-
-
-def _all_tokens(side: Side, known: Mapping[Atom, Origin]) -> dict[int, tuple[Token, ...] | None]:
-    return {dim: (None,) if axis == UNIT else tokens(axis, known) for dim, axis in side}
 
 
 def _joined(found: Sequence[tuple[Token, ...] | None]) -> tuple[Token, ...]:
