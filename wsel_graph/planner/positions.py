@@ -123,8 +123,8 @@ def corresponding(student: Positions, teacher: Positions) -> tuple[tuple[int, ..
     for side in (student, teacher):
         if several and (unknown := [dim for dim in side.units if side.unit(dim) is None]):
             return (
-                f"dim {unknown[0]} of the {side.side} has one element on the example inputs, and the graph does not show "
-                "which dim of the inputs it is: plan on larger inputs (two samples, more positions)"
+                f"dim {unknown[0]} of the {side.side} has one element on the example inputs, and the graph does not "
+                "show which dim of the inputs it is: plan on larger inputs (two samples, more positions)"
             )
     found = []
     for side in (student, teacher):
