@@ -16,5 +16,9 @@ from wsel_graph.coupling.verify import Certificate as Certificate
 from wsel_graph.coupling.verify import verify as verify
 from wsel_graph.errors import WselError as WselError
 from wsel_graph.ops.registry import propagates as propagates
+from wsel_graph.plan import Feature as Feature
 from wsel_graph.plan import Plan as Plan
 from wsel_graph.plan import load_plan as load_plan
+from wsel_graph.starts.distillation import FeatureDistillation as FeatureDistillation
+from wsel_graph.starts.features import feature_pairs as feature_pairs
+from wsel_graph.starts.logits import LogitDistillation as LogitDistillation

@@ -52,3 +52,7 @@ class PlanError(WselError, ValueError):
 
 class CompensationError(WselError, ValueError):
     """A start cannot be improved with what was given."""
+
+
+class DistillationError(WselError, ValueError):
+    """Values of student and teacher that cannot be compared, or that are not there when the loss is taken."""

@@ -99,6 +99,14 @@ class Recorder:
         self.know(tensor, node)
         return node
 
+    def origin(self, tensor: torch.Tensor) -> tuple[fx.Node, int | None] | None:
+        """As `node_of`, without a new node: the part of a result that has no node yet is told by its number."""
+        if (entry := self._known.get(id(tensor))) is not None and entry[0]() is tensor:
+            return entry[1], None
+        if (part := self._pending.get(id(tensor))) is not None and part[0]() is tensor:
+            return part[1], part[2]
+        return None
+
     def _same_memory(self, tensor: torch.Tensor) -> fx.Node | None:
         """The node of a tensor that came back as a new Python object (autograd's saved tensors, `.data`)."""
         memory = geometry(tensor)

@@ -18,6 +18,7 @@ from wsel_graph.axes import Atom, Axis, atoms, positions
 from wsel_graph.capture.trace import Captured, capture
 from wsel_graph.coupling.explain import Explanation, explain
 from wsel_graph.coupling.groups import CoupledGroup, Member, TensorAxes, collect_groups, mark_outputs, tensor_axes
+from wsel_graph.coupling.origins import Origins, find_origins
 from wsel_graph.coupling.places import Place, find_places
 from wsel_graph.coupling.propagate import propagate
 from wsel_graph.coupling.uses import Use, first_uses
@@ -145,13 +146,22 @@ class ModelGraph:
         ]
         return math.prod(sizes)
 
+    def axes_at(self, node: str) -> tuple[Axis, ...]:
+        """The axes of the (first) result of a graph node."""
+        return tuple(self._walk.solver.resolve(axis) for axis in self._axes_at(node))
+
+    @cached_property
+    def origins(self) -> Origins:
+        """Which dim of which input positions come from, as far as the graph shows it."""
+        return find_origins(self.captured, self._walk)
+
+    def node(self, name: str) -> Node:
+        """A graph node by its name."""
+        return self._nodes[name]
+
     def _axes_at(self, node: str) -> tuple[Axis, ...]:
         value = self._walk.values.get(self._nodes[node])
         return (value[0] if isinstance(value, list) else value).axes if value else ()
-
-    def axes_at(self, node: str) -> tuple[Axis, ...]:
-        """The axes of the (first) result of a graph node; nothing where it is no tensor."""
-        return tuple(self._walk.solver.resolve(axis) for axis in self._axes_at(node))
 
     def group_of(self, name: str, dim: int) -> tuple[CoupledGroup, ...]:
         """The coupled groups that make up one dim (zero-based), outermost first."""

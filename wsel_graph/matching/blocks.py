@@ -25,6 +25,17 @@ CONTRADICTION = (
 NO_BLOCK = "the teacher has no block of this structure here"
 
 
+@dataclass(frozen=True, slots=True)
+class PairedStage:
+    """The blocks of an aligned stage in both models, each with its node numbers, and which fills which."""
+
+    name: str
+    student: tuple[tuple[int, ...], ...]
+    teacher: tuple[tuple[int, ...], ...]
+    partners: tuple[tuple[int, int], ...]  # (student, teacher)
+    influence: tuple[float | None, ...] = ()  # of every teacher block, where it decided
+
+
 @dataclass(slots=True)
 class NodePairs:
     """Which teacher node stands for which student node, and why some student nodes have none."""
@@ -32,7 +43,12 @@ class NodePairs:
     pairs: dict[int, int] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
     candidates: dict[int, tuple[int, ...]] = field(default_factory=dict)  # where several fit equally well
-    layers: list[LayerMap] = field(default_factory=list)
+    stages: list[PairedStage] = field(default_factory=list)
+
+    @property
+    def layers(self) -> tuple[LayerMap, ...]:
+        """Which teacher block fills which student block."""
+        return tuple(LayerMap(own.name, len(own.teacher), own.partners, own.influence) for own in self.stages)
 
 
 def pair_structures(governing: Governing) -> NodePairs:
@@ -91,7 +107,12 @@ def _pair_stages(governing: Governing, ours: int, theirs: int, found: NodePairs)
         else:
             _pair_layers(student, layer, teacher, large[partner], found)
     known = tuple(None if math.isinf(value) else value for value in influence or ())
-    found.layers.append(LayerMap(name, len(large), tuple(sorted(partners.items())), known))
+    pairs = tuple(sorted(partners.items()))
+    found.stages.append(PairedStage(name, tuple(map(_nodes, small)), tuple(map(_nodes, large)), pairs, known))
+
+
+def _nodes(layer: Layer) -> tuple[int, ...]:
+    return tuple(node for segment in layer for node in segment.nodes)
 
 
 def _partners(
@@ -136,9 +157,7 @@ def _pair_layers(student: Structure, layer: Layer, teacher: Structure, partner: 
         for ours, theirs in zip(layer, partner, strict=True):
             _pair_parts(student, ours.nodes, teacher, theirs.nodes, found)
         return
-    mine = [node for segment in layer for node in segment.nodes]
-    other = [node for segment in partner for node in segment.nodes]
-    _pair_parts(student, mine, teacher, other, found)
+    _pair_parts(student, _nodes(layer), teacher, _nodes(partner), found)
 
 
 # -- what has no partner

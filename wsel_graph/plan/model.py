@@ -146,6 +146,65 @@ class LayerMap:
 
 
 @dataclass(frozen=True, slots=True)
+class Tap:
+    """Where a model shows one value while it runs.
+
+    Attributes:
+        node: Name of the graph node that makes the value.
+        module: Path of a module that returns it; empty where none does.
+        place: Where in the module's result it stands: positions of tuples, keys of dicts, names of fields.
+        call: Which call of the module returns it, zero-based.
+        calls: How often one forward pass calls the module.
+        dims: The tensor's dims, zero-based, in the order in which they correspond to the other model's: positions
+            first, then the features.
+        size: How many features it has.
+    """
+
+    node: str
+    module: str = ""
+    place: tuple[int | str, ...] = ()
+    call: int = 0
+    calls: int = 1
+    dims: tuple[int, ...] = ()
+    size: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.module}{''.join(f'[{step!r}]' for step in self.place)}" if self.module else self.node
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What a student block passes on, and the teacher's channels that it came from.
+
+    `teacher[..., indices]` corresponds to `student[..., filled]`, channels last, in every position.
+
+    Attributes:
+        stage: The student's stage.
+        block: The student's block of this stage, zero-based.
+        teacher_block: The teacher's block that it is compared with.
+        indices: Teacher channels, zero-based.
+        filled: Student channels that correspond to them; None for all.
+        spanned: The teacher block is the last one that the student leaves out before the next that it copies.
+        problem: Why the two cannot be compared; empty where they can.
+    """
+
+    stage: str
+    block: int
+    teacher_block: int
+    student: Tap
+    teacher: Tap
+    indices: Indices = ()
+    filled: Indices | None = None
+    spanned: bool = False
+    problem: str = ""
+
+    def __str__(self) -> str:
+        head = f"{self.stage} {self.block} <- {self.teacher_block}: {self.student} <- {self.teacher}"
+        channels = f"channels {describe_indices(self.indices)} of {self.teacher.size}"
+        return f"{head}, {self.problem or channels}"
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that initialising one student from one teacher needs."""
 
@@ -156,6 +215,7 @@ class Plan:
     notes: tuple[str, ...] = ()  # what the user should know besides
     compensate: tuple[str, ...] = ()  # student weights that rules ask to fit on calibration data; first names
     recalibrate: tuple[str, ...] = ()  # running means of the batch norms whose statistics rules ask to estimate anew
+    features: tuple[Feature, ...] = ()  # what can be compared while the student learns from the teacher
 
     def save(self, path: str | Path) -> None:
         """Write the plan to a JSON file, which `load_plan` reads; the file is there whole or not at all.

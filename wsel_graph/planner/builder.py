@@ -16,6 +16,7 @@ from wsel_graph.planner.choose import Chooser
 from wsel_graph.planner.copies import make_copy
 from wsel_graph.planner.elements import Elements
 from wsel_graph.planner.fan_in import scale
+from wsel_graph.planner.features import FeaturePlanner
 from wsel_graph.planner.joint import Joints
 from wsel_graph.planner.layout import Layouts
 from wsel_graph.planner.messages import unexplained_message
@@ -101,6 +102,7 @@ class _Builder:
         kept.extend(_configuration(states.values()))
         after = asked(self.values, self.student, dict.fromkeys(c.student for c in copies), self.matching.subjects)
         lines.extend((*rescaling, *chooser.notes(), *notes(self.values, after)))
+        features = FeaturePlanner(self.student, self.teacher, joints, chooser, self.matching.exits).features()
         return Plan(
             tuple(copies),
             tuple(kept),
@@ -109,6 +111,7 @@ class _Builder:
             tuple(lines),
             after.compensate,
             after.recalibrate,
+            tuple(features),
         )
 
     def _check_required(self, kept: Iterable[Kept]) -> None:

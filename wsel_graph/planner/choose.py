@@ -44,6 +44,22 @@ class Chosen:
     subset: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the atoms of an axis, or runs of them, take from the teacher, and which student elements that fills."""
+
+    taken: Mapping[tuple[Atom, ...], Sequence[int]]
+    filled: Mapping[tuple[Atom, ...], Sequence[int]]
+
+    def teacher_positions(self, axis: Axis) -> Sequence[int]:
+        """The positions of the teacher's axis that are taken."""
+        return _positions(axis, self.taken)
+
+    def student_positions(self, axis: Axis) -> Sequence[int]:
+        """The positions of the student's axis that are filled."""
+        return _positions(axis, self.filled)
+
+
 class Chooser:
     """Chooses once for every joint group and flat run; a run of one is a joint group on its own.
 
@@ -267,6 +283,27 @@ class Chooser:
         return _positions(
             paired.teacher, {atoms: self._taken_at(run, paired.place) for atoms, run in self.runs(paired.teacher)}
         )
+
+    def shared(self, axis: Axis) -> Shared | str:
+        """What an axis of an activation takes, or why no single answer holds for it.
+
+        Args:
+            axis: Of either model, all of its atoms in joint groups.
+        """
+        taken: dict[tuple[Atom, ...], Sequence[int]] = {}
+        filled: dict[tuple[Atom, ...], Sequence[int]] = {}
+        for atoms, run in self.runs(axis):
+            chosen = self._chosen.get(run)
+            if chosen is None:
+                return "its channels are chosen only as a part of a merged axis"
+            if chosen.method is not None and not self.settings(run).consistent:
+                return "every tensor draws its own channels (consistent: false)"
+            if chosen.name in ("kept", "interpolated"):
+                return f"its channels do not correspond to the teacher's one to one ({chosen.name})"
+            taken[atoms] = chosen.taken
+            if chosen.filled is not None:
+                filled[atoms] = chosen.filled
+        return Shared(taken, filled)
 
     def filled(self, paired: PairedDim) -> Sequence[int]:
         """The student positions that receive them."""

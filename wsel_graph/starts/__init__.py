@@ -1,1 +1,1 @@
-"""Better starts: what can be done with values once they are selected, without any training."""
+"""What a student does with its start: values fitted on calibration data, comparisons, and a look at the result."""
