@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ from wsel_graph.plan import Plan
 from wsel_graph.planner.builder import build_plan
 from wsel_graph.planner.elements import ElementFunction, Elements, Method
 from wsel_graph.planner.values import Values
+from wsel_graph.starts.compensate import Compensation, compensate
 
 if TYPE_CHECKING:
     from wsel_graph.report.settle import Decisions
@@ -44,6 +45,7 @@ class InitResult:
         initialized: Number of parameter elements that were initialised.
         total: Number of parameter elements of the student.
         unknown_ops: Operators without a propagation rule in either model.
+        compensation: What was fitted on calibration data; None where none was given.
     """
 
     plan: Plan
@@ -51,13 +53,15 @@ class InitResult:
     initialized: int
     total: int
     unknown_ops: tuple[str, ...]
+    compensation: Compensation | None = None
 
     def __str__(self) -> str:
         from wsel_graph.report.text import plan_tables, render
 
         head = f"Initialised {self.initialized:,} of {self.total:,} student parameters ({100 * self.coverage:.2f} %)"
         unknown = [f"Operators without a propagation rule: {', '.join(self.unknown_ops)}"] if self.unknown_ops else []
-        return render(head, *unknown, *plan_tables(self.plan))
+        fitted = [] if self.compensation is None else ["", str(self.compensation)]
+        return render(head, *unknown, *plan_tables(self.plan), *fitted)
 
 
 def load_rules(source: str | Path) -> RuleFile:
@@ -214,13 +218,24 @@ def apply(plan: Plan, student: nn.Module, teacher: nn.Module | Mapping[str, torc
     apply_plan(plan, student, teacher)
 
 
-def initialize(student: nn.Module, teacher: nn.Module, example_inputs: Any, **options: Any) -> InitResult:
+def initialize(
+    student: nn.Module,
+    teacher: nn.Module,
+    example_inputs: Any,
+    *,
+    calibration: Iterable[Any] | None = None,
+    compensation: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> InitResult:
     """Initialise a student from a larger teacher, in place.
 
     Args:
         student: The network to initialise.
         teacher: The pretrained network; it is not changed.
         example_inputs: A tensor, tuple, dict of keyword arguments or shape that both models run on.
+        calibration: Batches of inputs, without labels: fit the selected weights on them (see `compensate`). Every
+            weight that can be is fitted, or only what the rules' `values` name.
+        compensation: Options of `compensate`, such as `{"memory": 1 << 30}`.
         options: As for `plan`.
     Returns:
         What was done; print it.
@@ -238,8 +253,11 @@ def initialize(student: nn.Module, teacher: nn.Module, example_inputs: Any, **op
     ours = _as_graph("student", student, example_inputs)
     theirs = _as_graph("teacher", teacher, example_inputs if special is None else special)
     made = plan(ours, theirs, **options)
-    apply_plan(made, student, teacher)
-    return summarize(made, ours, theirs)
+    if calibration is None:
+        apply_plan(made, student, teacher)
+        return summarize(made, ours, theirs)
+    fitted = compensate(made, student, teacher, calibration, **(compensation or {}))
+    return replace(summarize(made, ours, theirs), compensation=fitted)
 
 
 def summarize(made: Plan, student: ModelGraph, teacher: ModelGraph) -> InitResult:

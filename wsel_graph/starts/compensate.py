@@ -6,13 +6,16 @@ the student's own activations, to what the teacher computes in the selected chan
 Nothing is trained and no label is needed.
 
 The idea is that of reconstruction by least squares after channel pruning (He et al., "Channel Pruning for Accelerating
-Very Deep Neural Networks", arXiv:1707.06168, section 3.1, "linear least squares"), here for any pair of graphs.
+Very Deep Neural Networks", arXiv:1707.06168, section 3.1), here for any pair of graphs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,52 +23,27 @@ from torch import nn
 
 from wsel_graph.apply.memory import apply_plan, named_tensors
 from wsel_graph.capture.inputs import Inputs, normalize_inputs
-from wsel_graph.capture.replay import Recordings
-from wsel_graph.coupling.graph import trace
 from wsel_graph.errors import CompensationError
 from wsel_graph.plan import Plan
-from wsel_graph.starts.contractions import Contraction
-from wsel_graph.starts.fits import Fit, Outcome, Regression, Rescaling, Sample
-from wsel_graph.starts.frontier import Batch, Frontier
-from wsel_graph.starts.gains import Gain
-from wsel_graph.starts.least_squares import bytes_needed
-from wsel_graph.starts.partners import Pairing, Side, pairings
-from wsel_graph.starts.spans import Aims, Spans
-
-HELD_EVERY = 5
-"""Every fifth batch is held out; of fewer batches, the last fifth of the rows of each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a compensation goes about.
-
-    Attributes:
-        memory: Bytes for activations, and for the second moments of one operator.
-        rows: Rows that are measured per operator, as a multiple of its inputs (and at least `least`).
-        least: Rows that are measured at least, if there are so many.
-        seed: Of the draw of rows.
-        aims: What operators are fitted to.
-    """
-
-    memory: int = 2 << 30
-    rows: int = 16
-    least: int = 8192
-    seed: int = 0
-    aims: Aims = field(default_factory=Aims)
+from wsel_graph.starts.fits import Outcome
+from wsel_graph.starts.journal import Journal, digest
+from wsel_graph.starts.settings import Aims, Repair, Settings
+from wsel_graph.starts.walk import Event, Walk
 
 
 @dataclass(frozen=True, slots=True)
 class Compensation:
-    """What a compensation did. `print` it.
+    """What a compensation or recalibration did. `print` it.
 
     Attributes:
         outcomes: One per parameter, in order of the student's execution.
-        peak: Most bytes of activations at one time, of both models.
+        kept: Parameters that were not fitted, each with the reason.
+        peak: Most bytes of activations in memory at one time, of both models.
         spilled: Bytes of activations that were written to disk.
     """
 
     outcomes: tuple[Outcome, ...]
+    kept: tuple[tuple[str, str], ...] = ()
     peak: int = 0
     spilled: int = 0
 
@@ -73,6 +51,12 @@ class Compensation:
     def fitted(self) -> tuple[str, ...]:
         """The parameters whose values were changed."""
         return tuple(outcome.name for outcome in self.outcomes if outcome.fitted)
+
+    def __str__(self) -> str:
+        lines = [f"Fitted {len(self.fitted)} of {len(self.outcomes) + len(self.kept)} parameters on held-out rows"]
+        lines.extend(f"  {outcome}" for outcome in self.outcomes)
+        lines.extend(f"  {name}: not fitted: {reason}" for name, reason in self.kept)
+        return "\n".join(lines)
 
 
 def compensate(
@@ -82,31 +66,93 @@ def compensate(
     calibration: Iterable[Any],
     *,
     teacher_calibration: Iterable[Any] | None = None,
-    settings: Settings | None = None,
+    repair: Repair = "last",
+    stand_in: bool = True,
+    memory: int = 2 << 30,
+    rows: int = 16,
+    seed: int = 0,
+    resume: str | Path | None = None,
+    progress: bool | None = None,
 ) -> Compensation:
     """Apply a plan, then fit what it filled to the teacher's activations. In place; all or nothing.
+
+    Weights of linears, matrix products and convolutions are fitted by ridge regression in float64, norms per channel,
+    and batch norm statistics are estimated anew; the rest stays selected. What would be worse on held-out calibration
+    rows keeps its selected values. Where a plan's rules name tensors to compensate, only those are.
+
+    A fitted start is easily lost: begin training with a small learning rate and a warm-up (`diagnose` recommends one).
 
     Args:
         plan: The plan for these two models.
         student: The network to initialise.
         teacher: The pretrained network; it is not changed.
-        calibration: Batches of inputs, each as `example_inputs`; no labels.
+        calibration: Batches of inputs, each as `example_inputs`; no labels. Every fifth is held out.
         teacher_calibration: The same batches as the teacher takes them, where that differs.
+        repair: Which branches make the student's residual stream right and not only their own output: `last`,
+            `always` or `never`.
+        stand_in: Whether a student block learns to stand in for the teacher blocks that were skipped after its own.
+        memory: Bytes for activations (more go to disk), and for the second moments of one operator.
+        rows: Rows to measure per operator, as a multiple of its inputs.
+        seed: Of the draw of these rows.
+        resume: A folder that keeps every fit, so that an interrupted compensation goes on from there.
+        progress: Show a progress bar; by default where stderr is a terminal.
     Raises:
-        CompensationError: If there are no batches, or those of the two models differ in number.
+        CompensationError: If there are no batches, those of the two models do not correspond, or a setting is odd.
         WselError: If a model cannot run on them, or the plan does not fit. The student is unchanged then.
     """
-    batches = [normalize_inputs(batch) for batch in calibration]
-    others = batches if teacher_calibration is None else [normalize_inputs(batch) for batch in teacher_calibration]
-    if not batches:
-        raise CompensationError("no calibration batches: pass an iterable of inputs, such as a list of tensors.")
+    settings = Settings(memory, rows, seed=seed, aims=Aims(repair, stand_in))
+    batches = _batches(calibration, "calibration")
+    others = batches if teacher_calibration is None else _batches(teacher_calibration, "teacher_calibration")
     if len(batches) != len(others):
         raise CompensationError(f"{len(batches)} calibration batches for the student, {len(others)} for the teacher.")
-    tensors = named_tensors(student)
-    before = {copy.student: tensors[copy.student].detach().clone() for copy in plan.copies if copy.student in tensors}
-    try:
+    with _all_or_nothing(named_tensors(student), {copy.student for copy in plan.copies}):
         apply_plan(plan, student, teacher)
-        return _Walk(plan, (student, teacher), (batches, others), settings or Settings()).run()
+        walk = Walk((student, teacher), (batches, others), settings)
+        models = (named_tensors(student), named_tensors(teacher))
+        key = "" if resume is None else digest(plan, settings, [*batches, *others], models)
+        outcomes = walk.run(walk.compensation(plan), Journal(resume, key), _watch("Compensating", progress))
+    return Compensation(tuple(outcomes), tuple(walk.kept.items()), walk.peak, walk.spilled)
+
+
+def recalibrate(
+    student: nn.Module, calibration: Iterable[Any], *, memory: int = 2 << 30, progress: bool | None = None
+) -> Compensation:
+    """Estimate the running statistics of all batch norms anew from the student's own activations, in order. In place.
+
+    After selection, activations have other means and variances than the teacher's; nothing else is changed.
+
+    Args:
+        student: A network with batch norms.
+        calibration: Batches of inputs, each as `example_inputs`; no labels. All of them count.
+        memory: Bytes for activations; more go to disk.
+        progress: Show a progress bar; by default where stderr is a terminal.
+    Raises:
+        CompensationError: If there are no batches, or no batch norms with running statistics.
+    """
+    walk = Walk((student,), (_batches(calibration, "calibration"),), Settings(memory, rows=1 << 30, least=1 << 62))
+    events = walk.recalibration()
+    if not events:
+        raise CompensationError(f"{type(student).__name__} has no batch norms with running statistics to recalibrate.")
+    with _all_or_nothing(named_tensors(student), {name for event in events for name in event.fit.names}):
+        outcomes = walk.run(events, Journal(None, ""), _watch("Recalibrating", progress))
+    return Compensation(tuple(outcomes), (), walk.peak, walk.spilled)
+
+
+def _batches(given: Iterable[Any], what: str) -> list[Inputs]:
+    if isinstance(given, (torch.Tensor, Mapping, str)):
+        raise CompensationError(f"{what} is one {type(given).__name__}, not an iterable of batches: put it in a list.")
+    batches = [normalize_inputs(batch) for batch in given]
+    if not batches:
+        raise CompensationError(f"{what} holds no batch: pass an iterable of inputs, such as a list of tensors.")
+    return batches
+
+
+@contextmanager
+def _all_or_nothing(tensors: Mapping[str, torch.Tensor], names: Iterable[str]) -> Iterator[None]:
+    """Put the values of these tensors back when something fails."""
+    before = {name: tensors[name].detach().clone() for name in names if name in tensors}
+    try:
+        yield
     except BaseException:
         with torch.no_grad():
             for name, values in before.items():
@@ -114,106 +160,10 @@ def compensate(
         raise
 
 
-@dataclass(slots=True, eq=False)
-class _Event:
-    """One place of the student's graph where something is measured."""
+def _watch(title: str, progress: bool | None) -> Callable[[Iterable[Event]], Iterable[Event]]:
+    if not (sys.stderr.isatty() if progress is None else progress):
+        return lambda events: events
+    from rich.console import Console
+    from rich.progress import track
 
-    number: int
-    fit: Fit
-    use: int
-    last: bool
-    restart: bool
-    teacher_nodes: tuple[int, ...]
-    inputs: int
-
-
-class _Walk:
-    def __init__(
-        self, plan: Plan, models: tuple[nn.Module, nn.Module], batches: tuple[list[Inputs], list[Inputs]],
-        settings: Settings,
-    ) -> None:  # fmt: skip
-        self._settings, self._batches = settings, batches
-        widest = max(range(len(batches[0])), key=lambda i: _elements(batches[0][i]))
-        graphs = [trace(model, own[widest]) for model, own in zip(models, batches, strict=True)]
-        self._recordings = [
-            Recordings(model, own[widest], graph.captured)
-            for model, own, graph in zip(models, batches, graphs, strict=True)
-        ]
-        self._sides = [Side(graph, made.base) for graph, made in zip(graphs, self._recordings, strict=True)]
-        self._tensors = {state.name: state.tensor for state in graphs[0].captured.states}
-        self._filled = frozenset(copy.student for copy in plan.copies)
-        self._outcomes: list[Outcome] = []
-        found, kept = pairings(plan, self._sides[0], self._sides[1])
-        self._kept = kept
-        self._events = sorted(self._all_events(found), key=lambda event: (event.number, event.use))
-
-    def run(self) -> Compensation:
-        held = {node for event in self._events for node in event.teacher_nodes}
-        runs = [
-            Batch(self._recordings[0].run(ours), self._recordings[1].run(theirs, held))
-            for ours, theirs in zip(*self._batches, strict=True)
-        ]
-        with Frontier(runs, self._settings.memory) as frontier:
-            for place, event in enumerate(self._events):
-                self._measure(frontier, event, place)
-            outcomes = [
-                *self._outcomes,
-                *(Outcome(n, float("nan"), float("nan"), why, False) for n, why in self._kept.items()),
-            ]
-            return Compensation(tuple(outcomes), frontier.peak, frontier.spilled)
-
-    def _measure(self, frontier: Frontier, event: _Event, place: int) -> None:
-        later = {node for other in self._events[place + 1 :] for node in other.teacher_nodes}
-        for number in range(len(frontier)):
-            batch = frontier.open(number)
-            batch.student.advance(event.number)
-            batch.teacher.advance_past(max(event.teacher_nodes))
-            event.fit.gather(event.use, batch, self._sample(event, number))
-            for node in set(event.teacher_nodes) - later:
-                batch.teacher.drop(node)
-            frontier.close(number)
-        if event.last:
-            outcome, changes = event.fit.solve(self._tensors)
-            with torch.no_grad():
-                for name, values in changes.items():
-                    self._tensors[name].copy_(values)
-            self._outcomes.append(outcome)
-            if changes and event.restart:
-                frontier.restart_student()
-
-    def _sample(self, event: _Event, number: int) -> Sample:
-        count = len(self._batches[0])
-        wanted = max(self._settings.least, self._settings.rows * event.inputs)
-        held = (float(number % HELD_EVERY == HELD_EVERY - 1)) if count >= HELD_EVERY else 1 / HELD_EVERY
-        return Sample(-(-wanted // count), held, self._settings.seed + number)
-
-    def _all_events(self, found: Sequence[Pairing]) -> Iterator[_Event]:
-        spans = Spans(found, self._sides[0], self._sides[1], self._settings.aims)
-        for pairing in found:
-            operators = [use.operator for use in pairing.uses]
-            targets = [spans.target(use) for use in pairing.uses]
-            first = operators[0]
-            if isinstance(first, Contraction):
-                free = first.bias is not None and first.bias.name in self._filled
-                need = bytes_needed(first.form.groups, first.form.inputs + 1, first.form.outputs)
-                if need > self._settings.memory:
-                    self._kept[pairing.name] = (
-                        f"its second moments need {need / 2**20:,.0f} MB, more than the memory allowed"
-                    )
-                    continue
-                fit: Fit = Regression(operators, targets, self._tensors, free=free)  # type: ignore[arg-type]
-                inputs = first.form.inputs
-            elif isinstance(first, Gain) and len(operators) == 1:
-                fit, inputs = Rescaling(first, targets[0], self._tensors, self._filled), 1
-            else:
-                self._kept[pairing.name] = "a norm that is used several times"
-                continue
-            for use, (operator, target) in enumerate(zip(operators, targets, strict=True)):
-                last = use == len(operators) - 1
-                yield _Event(operator.number, fit, use, last, len(operators) > 1, target.teacher_nodes, inputs)
-
-
-def _elements(inputs: Inputs) -> int:
-    sizes: list[int] = []
-    inputs.map(lambda tensor: sizes.append(tensor.numel()))
-    return sum(sizes)
+    return lambda events: track(events, title, console=Console(stderr=True))

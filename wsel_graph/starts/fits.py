@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
+from wsel_graph.errors import CompensationError
 from wsel_graph.starts.contractions import Contraction
 from wsel_graph.starts.frontier import Batch
 from wsel_graph.starts.gains import Gain
@@ -62,15 +64,29 @@ class Outcome:
     how: str
     fitted: bool
 
+    def __str__(self) -> str:
+        if math.isnan(self.before):
+            return f"{self.name}: {self.how}"
+        change = f"{self.before:.3g} -> {self.after:.3g}" if self.fitted else f"{self.before:.3g}"
+        return f"{self.name}: relative error {change} ({self.how})"
+
 
 Tensors = Mapping[str, torch.Tensor]
 Changes = dict[str, torch.Tensor]
 
 
 class Fit(Protocol):
-    """One parameter and what comes with it."""
+    """One parameter and what comes with it.
+
+    Attributes:
+        name: The student's parameter.
+        names: All tensors that may change.
+        mean: The running mean among them, or nothing.
+    """
 
     name: str
+    names: tuple[str, ...]
+    mean: str
 
     def gather(self, use: int, batch: Batch, sample: Sample) -> None:
         """Measure one batch, whose runs stand right before the student's operator and after the teacher's."""
@@ -96,7 +112,8 @@ class Regression:
     ) -> None:
         self._operators, self._targets = operators, targets
         first = operators[0]
-        self.name = first.weight.name
+        self.name, self.mean = first.weight.name, ""
+        self.names = (self.name, *([first.bias.name] if first.bias is not None else []))
         self._form = first.form
         self._free = free and first.bias is not None
         weight = tensors[self.name]
@@ -114,6 +131,11 @@ class Regression:
         picked = sample.picked(len(wanted)).to(wanted.device)
         limit = len(picked) - round(len(picked) * sample.held)
         data = batch.student.value(operator.data)
+        if len(wanted) != (count := _positions(batch, operator)):
+            raise CompensationError(
+                f"{self.name}: {count} positions in the student and {len(wanted)} in the teacher on one batch: give "
+                "both models the same inputs."
+            )
         for start, stop, moments in ((0, limit, self._train), (limit, len(picked), self._held)):
             step = max(1, CHUNK // max(1, self._form.groups * self._form.inputs))
             for place in range(start, stop, step):
@@ -161,6 +183,11 @@ class Regression:
         return changes
 
 
+def _positions(batch: Batch, operator: Contraction) -> int:
+    shape: torch.Size = batch.student.node(operator.number).meta["value"].shape
+    return torch.Size(shape).numel() // (operator.form.groups * operator.form.outputs)
+
+
 class Rescaling:
     """Scale, shift and statistics of a norm, channel by channel.
 
@@ -175,6 +202,8 @@ class Rescaling:
         self._operator, self._target, self._free = operator, target, free
         names = [operator.scale.name if operator.scale is not None else "", *(operator.statistics or ())]
         self.name = next(name for name in names if name)
+        self.mean = operator.statistics[0] if operator.statistics is not None else ""
+        self.names = tuple(name for name in names if name)
         self._reference = tensors[self.name]
         self._train, self._held = _Lines(), _Lines()
 
@@ -265,6 +294,30 @@ class Rescaling:
         own = seen.read(tensors[seen.name]).double().reshape(-1)
         own[self._target.own] = values
         return seen.write(tensors[seen.name], own)
+
+
+class Recalibration:
+    """The running statistics of a batch norm, from what its own network feeds it."""
+
+    def __init__(self, operator: Gain) -> None:
+        self._operator = operator
+        self.names: tuple[str, ...] = operator.statistics or ()
+        self.name = self.mean = self.names[0] if self.names else ""
+        self._lines = _Lines()
+
+    def gather(self, use: int, batch: Batch, sample: Sample) -> None:
+        """See `Fit`."""
+        rows = self._operator.plain(batch.student)
+        rows = rows[sample.picked(len(rows)).to(rows.device)].double()
+        self._lines.add(rows, rows)
+
+    def solve(self, tensors: Tensors) -> tuple[Outcome, Changes]:
+        """See `Fit`."""
+        fresh = self._lines.moments()
+        changes = {name: values.to(tensors[name]) for name, values in zip(self.names, fresh, strict=True)}
+        if not all(bool(values.isfinite().all()) for values in changes.values()):
+            return Outcome(self.name, math.nan, math.nan, "not finite on these batches", False), {}
+        return Outcome(self.name, math.nan, math.nan, "statistics estimated anew", True), changes
 
 
 class _Lines:

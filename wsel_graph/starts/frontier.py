@@ -16,14 +16,27 @@ from types import TracebackType
 import torch
 
 from wsel_graph.capture.replay import Run
+from wsel_graph.errors import CompensationError
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """The runs of the two models on one calibration batch."""
+    """The runs of the models on one calibration batch; there is no teacher where nothing is compared."""
 
     student: Run
-    teacher: Run
+    teacher: Run | None
+
+    @property
+    def teacher_run(self) -> Run:
+        """The teacher's run."""
+        if self.teacher is None:
+            raise CompensationError("this walk has no teacher")
+        return self.teacher
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs, the student's first."""
+        return (self.student,) if self.teacher is None else (self.student, self.teacher)
 
 
 class Frontier:
@@ -57,7 +70,8 @@ class Frontier:
         file = None if self._folder is None else self._folder / f"{number}.pt"
         if file is not None and file.exists():
             held = torch.load(file, weights_only=True)
-            batch.student.values, batch.teacher.values = held["student"], held["teacher"]
+            for run, values in zip(batch.runs, held, strict=True):
+                run.values = values
             file.unlink()
         return batch
 
@@ -70,8 +84,9 @@ class Frontier:
             return
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="wsel-"))
-        torch.save({"student": batch.student.values, "teacher": batch.teacher.values}, self._folder / f"{number}.pt")
-        batch.student.values, batch.teacher.values = {}, {}
+        torch.save([run.values for run in batch.runs], self._folder / f"{number}.pt")
+        for run in batch.runs:
+            run.values = {}
         self._sizes[number] = 0
         self.spilled += size
 
@@ -86,7 +101,7 @@ class Frontier:
 def held_bytes(batch: Batch) -> int:
     """Bytes of all memory that the values of a batch hold, shared memory counted once."""
     storages: dict[int, int] = {}
-    for run in (batch.student, batch.teacher):
+    for run in batch.runs:
         for value in run.values.values():
             for tensor in value if isinstance(value, (list, tuple)) else (value,):
                 if isinstance(tensor, torch.Tensor):

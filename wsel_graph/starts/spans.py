@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import torch
 
@@ -20,24 +18,9 @@ from wsel_graph.starts.gains import Gain, gain
 from wsel_graph.starts.parameters import schema_name
 from wsel_graph.starts.partners import Pairing, Side, Use
 from wsel_graph.starts.positions import same_positions
+from wsel_graph.starts.settings import Aims
 from wsel_graph.starts.streams import Branch, StreamTarget, branch
 from wsel_graph.starts.targets import OutputTarget, Target, direct_target
-
-Repair: TypeAlias = Literal["never", "last", "always"]
-
-
-@dataclass(frozen=True, slots=True)
-class Aims:
-    """What operators are fitted to.
-
-    Attributes:
-        repair: The last operator of a branch is to make the student's residual stream right, whatever went wrong
-            before, and not only to add what the teacher's adds.
-        stand_in: A block of the student is to do what the teacher blocks do that were skipped after its own.
-    """
-
-    repair: Repair = "last"
-    stand_in: bool = True
 
 
 class Spans:

@@ -162,7 +162,7 @@ class StreamTarget:
         chosen = entry[branch.order]  # the teacher's channel for every channel of the sum
 
         def selected(node: int) -> torch.Tensor:
-            value = batch.teacher.value(node)
+            value = batch.teacher_run.value(node)
             return value.index_select(self.dim, chosen.to(value.device)).movedim(self.dim, -1).double()
 
         after = selected(self.stream)

@@ -60,7 +60,7 @@ class OutputTarget:
         parts = []
         order = []
         for operator, places, channels in self.sources:
-            output = output_rows(operator, batch.teacher.value(operator.number))
+            output = output_rows(operator, batch.teacher_run.value(operator.number))
             parts.append(output[:, channels.to(output.device)].double())
             order.append(places)
         columns = torch.cat(order).argsort()
