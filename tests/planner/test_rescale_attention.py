@@ -441,3 +441,9 @@ def test_a_fused_plan_through_a_file(file: Path, tmp_path: Path) -> None:
     plan, _ = run(file, FusedTransposed)
     plan.save(tmp_path / "plan.json")
     assert ws.load_plan(tmp_path / "plan.json") == plan
+
+
+def test_heads_that_are_mixed_have_no_scale_to_keep(file: Path) -> None:
+    plan, _ = run(file, Library, "  - {rescale: attention, unit: flat}")
+    assert scales(plan) == {}
+    assert plan.notes[0].endswith("heads and their channels are selected as one run; write unit: whole")
