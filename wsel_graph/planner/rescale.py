@@ -26,6 +26,7 @@ from wsel_graph.plan import Copy
 from wsel_graph.planner.logits import Product, products
 from wsel_graph.planner.norms import Norm, Norms
 from wsel_graph.planner.operands import Reader, moves, takes_shape_only
+from wsel_graph.planner.readers import rows
 from wsel_graph.planner.sources import NotLinear, Operand, Tracer, Weight
 from wsel_graph.planner.splits import NotSplit, scaled_rows
 from wsel_graph.planner.widths import Widths
@@ -167,24 +168,24 @@ class Rescaling:
         fault: NotLinear | NotSplit | None = None
         for side, operand in zip(product.sides, operands, strict=True):
             try:
-                self.copies = self._folded(tracer, product, side, operand, factor)
+                self.copies = self._folded(product, side, operand, factor)
                 return
             except (NotLinear, NotSplit) as error:
                 fault = fault or error
         raise fault or NotLinear("no operand")
 
-    def _folded(self, tracer: Tracer, product: Product, side: fx.Node, operand: Operand, factor: float) -> list[Copy]:
+    def _folded(self, product: Product, side: fx.Node, operand: Operand, factor: float) -> list[Copy]:
         """The copies with a factor on all that makes one operand."""
         copies = self.copies
-        for origin in operand.origins:
-            rows = tracer.rows(origin, operand, side, product.node)
+        for origin in sorted(operand.origins, key=lambda origin: origin.node.name):  # sets of nodes have no order
+            numbers = rows(origin, operand, side, product.node)
             for weight in origin.weights:
                 name = weight.name
                 if len(_consumers(self.student, name)) > 1:
                     raise NotLinear(f"{name} is used in several places")
                 if not any(copy.student == name for copy in copies):
                     raise NotLinear(f"{name} is not filled from the teacher")
-                copies = _multiplied(copies, weight, rows, factor)
+                copies = _multiplied(copies, weight, numbers, factor)
         return copies
 
 
