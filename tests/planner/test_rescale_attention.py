@@ -201,6 +201,12 @@ class InPlace(Base):
         return scores.softmax(-1) @ v
 
 
+class TensorOfNumbers(Base):
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        q = q * torch.full((self.size,), self.size**-0.25, dtype=q.dtype)
+        return (q @ (k * torch.full_like(k, self.size**-0.25)).mT).softmax(-1) @ v
+
+
 class Complex(Base):
     """Rotary codes as complex numbers."""
 
@@ -238,7 +244,7 @@ def run(file: Path, make: Callable[[int], nn.Module], rules: str = RULES, **kw: 
 
 SEPARATE = [
     Library, Given, ScaledBefore, DividedAfter, BothSides, Einsum, AddedProduct, Capped, Grouped, Rotary, Convolved,
-    InPlace, Complex,
+    InPlace, TensorOfNumbers, Complex,
 ]  # fmt: skip
 FUSED = [Fused, FusedChunks, FusedByHeads, FusedTransposed, BiasesEndToEnd, Whole]
 
