@@ -201,6 +201,12 @@ class InPlace(Base):
         return scores.softmax(-1) @ v
 
 
+class TensorOfNumbers(Base):
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        q = q * torch.full((self.size,), self.size**-0.25, dtype=q.dtype)
+        return (q @ (k * torch.full_like(k, self.size**-0.25)).mT).softmax(-1) @ v
+
+
 class Complex(Base):
     """Rotary codes as complex numbers."""
 
@@ -238,7 +244,7 @@ def run(file: Path, make: Callable[[int], nn.Module], rules: str = RULES, **kw: 
 
 SEPARATE = [
     Library, Given, ScaledBefore, DividedAfter, BothSides, Einsum, AddedProduct, Capped, Grouped, Rotary, Convolved,
-    InPlace, Complex,
+    InPlace, TensorOfNumbers, Complex,
 ]  # fmt: skip
 FUSED = [Fused, FusedChunks, FusedByHeads, FusedTransposed, BiasesEndToEnd, Whole]
 
@@ -441,3 +447,9 @@ def test_a_fused_plan_through_a_file(file: Path, tmp_path: Path) -> None:
     plan, _ = run(file, FusedTransposed)
     plan.save(tmp_path / "plan.json")
     assert ws.load_plan(tmp_path / "plan.json") == plan
+
+
+def test_heads_that_are_mixed_have_no_scale_to_keep(file: Path) -> None:
+    plan, _ = run(file, Library, "  - {rescale: attention, unit: flat}")
+    assert scales(plan) == {}
+    assert plan.notes[0].endswith("heads and their channels are selected as one run; write unit: whole")

@@ -15,6 +15,7 @@ from wsel_graph.coupling.precision import Double
 
 torchvision_stub.install()
 
+import transformers  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM  # noqa: E402
 
 IDS = {"input_ids": torch.tensor([[1, 5, 9, 30, 2, 7], [0, 3, 3, 8, 31, 4]])}
@@ -79,3 +80,33 @@ def test_norms_of_queries_and_keys(file: Path) -> None:
     found = scales(plan)
     assert not [name for name in found if "q_norm" in name or "q_proj" in name]
     assert len([name for name in found if "k_norm" in name]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "attention", "more"),
+    [
+        pytest.param("Mistral", "eager", {}, id="product, then number"),
+        pytest.param("Mistral", "sdpa", {}, id="library, grouped"),
+        pytest.param("Gemma2", "eager", {"query_pre_attn_scalar": True, "attn_logit_softcapping": 5.0}, id="capped"),
+        pytest.param("Qwen3", "sdpa", {}, id="norms of queries and keys"),
+    ],
+)
+def test_head_channels_alone(file: Path, name: str, attention: str, more: dict[str, Any]) -> None:
+    """Only what queries and keys have in common becomes smaller, beside the channels of values."""
+
+    def make(head_dim: int) -> nn.Module:
+        config = llama(16, 4, 2, head_dim, 1e-2 * 8 / head_dim, attention, getattr(transformers, f"{name}Config"))
+        for key, value in more.items():
+            setattr(config, key, head_dim if value is True else value)
+        model: nn.Module = getattr(transformers, f"{name}ForCausalLM")(config)
+        for part in model.modules():  # norms over what does not change keep their epsilon
+            for key in ("variance_epsilon", "eps"):
+                if hasattr(part, key) and getattr(part, "weight", torch.zeros(0)).shape == (16,):
+                    setattr(part, key, 1e-2)
+        return model
+
+    plan, student, teacher = transferred(file, RULES, make(4), make(8), IDS)
+    assert off(student, teacher) < 1e-9
+    assert not [note for note in plan.notes if "left as" in note]
+    _, student, teacher = transferred(file, "  - rescale: none", make(4), make(8), IDS)
+    assert off(student, teacher) > 1e-3

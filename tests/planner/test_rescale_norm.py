@@ -14,6 +14,7 @@ from torch import nn
 import wsel_graph as ws
 from tests.planner.planted import planted, scales, transferred
 from wsel_graph.plan import Plan
+from wsel_graph.report.check import check_rules
 
 RULES = "  - rescale: norm"
 D, S = 12, 3
@@ -253,7 +254,47 @@ def test_the_teachers_norm_must_be_known(file: Path) -> None:
     odd = lambda x, g, e: x / (x.std(-1, keepdim=True) + 1e-5) * g  # noqa: E731
     plan, *_ = transferred(file, RULES, Net(S, rms_rsqrt), Net(D, odd), (7, 4))
     assert scales(plan) == {}
-    assert "gain is left as it is: the teacher's norm at gain could not be read" in plan.notes[0]
+    assert "gain is left as it is: the scale of the teacher's norm at gain is not known" in plan.notes[0]
+
+
+class Stream(nn.Module):
+    """Two blocks on a residual stream that is added to in place, with one norm for both or one each."""
+
+    def __init__(self, width: int, *, shared: bool) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(4, width), nn.Linear(width, 5)
+        self.up, self.down = (nn.ModuleList(nn.Linear(*sizes) for _ in range(2)) for sizes in ((width, 7), (7, width)))
+        norm = nn.RMSNorm(width, 0.0)
+        self.norms = nn.ModuleList(norm if shared else nn.RMSNorm(width, 0.0) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for norm, up, down in zip(self.norms, self.up, self.down, strict=True):
+            x += down(up(norm(x)).relu_())
+        return self.head(x)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_streams_that_are_added_to_in_place(file: Path, shared: bool) -> None:
+    plan, student, teacher = transferred(file, RULES, Stream(S, shared=shared), Stream(D, shared=shared), (7, 4))
+    assert all(math.isclose(factor, ROOT, rel_tol=1e-12) for factor in scales(plan).values())
+    assert len(scales(plan)) == (1 if shared else 2)
+    assert differ(student, teacher, X) < 1e-9
+
+
+def test_a_gain_that_is_read_elsewhere_is_left_alone(file: Path) -> None:
+    odd = lambda x, g, e: rms_rsqrt(x, g, e) + g  # noqa: E731
+    plan, *_ = transferred(file, RULES, Net(S, odd), Net(D, odd), (7, 4))
+    assert scales(plan) == {}
+    assert plan.notes == ("rescale: norm: gain is left as it is: it is used in several places that are not alike",)
+
+
+def test_rules_check_says_it(file: Path) -> None:
+    file.write_text("version: 1\nelements:\n  - rescale: [norm, attention]\n")
+    student, teacher = (ws.trace(Net(width, rms_rsqrt), (7, 4)) for width in (S, D))
+    rules = ws.load_rules(file)
+    checked = check_rules(student, teacher, rules, lambda: ws.plan(student, teacher, rules=rules))
+    assert [rule.says for rule in checked.rules] == ["every group: rescale [norm, attention]"]
 
 
 def test_kept_gains_are_noted(file: Path) -> None:

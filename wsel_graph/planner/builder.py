@@ -23,6 +23,7 @@ from wsel_graph.planner.messages import unexplained_message
 from wsel_graph.planner.rescale import rescaled
 from wsel_graph.planner.unfit import Unfit
 from wsel_graph.planner.values import Values, asked, notes
+from wsel_graph.planner.widths import Widths
 
 NO_VALUES = Values()
 
@@ -77,6 +78,7 @@ class _Builder:
         joints = Joints(self.student, self.teacher)
         joints.add_pieces([piece for _, own in filled for piece in own])
         chooser = Chooser(joints, self.elements, (self.student, self.teacher), self.matching.subjects)
+        widths = Widths(chooser)
         layouts = Layouts(self.student, self.teacher, chooser)
         states = {state.name: state for state in self.student.captured.states}
         kept = [_kept(states[name], reason) for name, reason in (*self.matching.kept, *self.unfit.items())]
@@ -90,14 +92,14 @@ class _Builder:
             for piece in own:
                 dims = joints.dims.get(piece, [])
                 laid = [layouts.layout(paired, dims) for paired in dims]
-                factor = scale(self.student, self.teacher, dims, chooser)
+                factor = scale(self.student, self.teacher, dims, widths)
                 shapes = tuple(states[name].tensor.shape), self.teacher.tensors[piece.teacher.tensor].shape
                 made = make_copy(piece, shapes, dims, laid, joints)
                 copies.append(replace(made, parameter=states[name].kind == "parameter", scale=factor))
                 lines.extend(layout.note for layout in laid if layout.note)
         if not copies:
             raise PlanError(_nothing_message(kept))
-        copies, rescaling = rescaled(copies, self.student, self.teacher, chooser)
+        copies, rescaling = rescaled(copies, self.student, self.teacher, widths)
         self._check_required(kept)
         kept.extend(_configuration(states.values()))
         after = asked(self.values, self.student, dict.fromkeys(c.student for c in copies), self.matching.subjects)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 
 from wsel_graph.axes import Atom, Axis
 from wsel_graph.coupling.graph import ModelGraph
@@ -257,26 +257,14 @@ class Chooser:
         small, large = sizes(run)
         return large / small if run in self._chosen and self._chosen[run].subset else 1.0
 
-    def leaves_out(self, atom: Atom) -> bool:
-        """Whether the student takes fewer elements of an atom of either model, alone or in a flat run."""
-        return self._joints.of(atom) in self._reduced
-
-    @cached_property
-    def _reduced(self) -> frozenset[Joint]:
-        return frozenset(joint for run in self._chosen if self.reduction(run) > 1 for joint in run)
-
-    def grows(self, axis: Axis) -> bool:
-        """Whether the student has more elements of an axis of either model than the teacher."""
-        return any(small > large for small, large in (sizes(run) for _, run in self.runs(axis)))
+    def joint(self, atom: Axis) -> Joint | None:
+        """The joint group of an atom of either model; None for other axes."""
+        return self._joints.of(atom)
 
     @property
-    def ways_to_rescale(self) -> frozenset[str]:
-        """All ways to rescale that rules ask for anywhere."""
-        return frozenset().union(*(settings.rescale for settings in self._settings.values()))
-
-    def rescales(self, axis: Axis, how: str) -> bool:
-        """Whether a rule asks for a way to rescale of something that an axis of either model is made of."""
-        return any(how in self.settings(run).rescale for _, run in self.runs(axis))
+    def decided(self) -> Mapping[Run, Settings]:
+        """Everything that a choice was made for, with what governs it."""
+        return {run: self.settings(run) for run in self._chosen}
 
     def taken(self, paired: PairedDim) -> Sequence[int]:
         """The teacher positions that one student dim takes."""

@@ -17,27 +17,22 @@ from torch import fx
 
 from wsel_graph.axes import UNIT, Axis
 from wsel_graph.coupling.graph import ModelGraph
-from wsel_graph.planner.choose import Chooser
 from wsel_graph.planner.joint import PairedDim
 from wsel_graph.planner.norms import one_group
 from wsel_graph.planner.pinned import is_feature_weight
+from wsel_graph.planner.widths import Widths
 
 
-def scale(student: ModelGraph, teacher: ModelGraph, dims: Sequence[PairedDim], chooser: Chooser) -> float:
+def scale(student: ModelGraph, teacher: ModelGraph, dims: Sequence[PairedDim], widths: Widths) -> float:
     """The factor for one piece of a tensor, 1 where nothing is to be rescaled.
 
     The fan-in is the product of the dims that are summed over. Dims that are resampled or repeated count as unchanged:
     resampling keeps the scale by itself, and of a repeated axis nothing was left out. Norms, biases and tables do not
     sum over features, so they are not rescaled.
     """
-    if len(dims) < 2 or "variance" not in chooser.ways_to_rescale:
+    if len(dims) < 2 or "variance" not in widths.ways:
         return 1.0
-    ratio = 1.0
-    for axis in _summed(student, teacher, dims):
-        for _, run in chooser.runs(axis):
-            if "variance" in chooser.settings(run).rescale:
-                ratio *= chooser.reduction(run)
-    return math.sqrt(ratio)
+    return math.sqrt(math.prod(widths.variance(axis) for axis in _summed(student, teacher, dims)))
 
 
 def _summed(student: ModelGraph, teacher: ModelGraph, dims: Sequence[PairedDim]) -> list[Axis]:

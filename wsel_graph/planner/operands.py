@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Mapping
 from functools import cached_property
@@ -69,13 +68,16 @@ class Reader:
         return value if fetched else None
 
     def number(self, value: Any) -> float | None:
-        """The number that a value is: a Python number, or a constant tensor of one element; None for other values."""
+        """The number that a value is: a Python number, or a constant tensor of equal elements; None for others."""
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
-        if not isinstance(value, fx.Node) or value in self.varying or math.prod(shape(value)) != 1:
+        if not isinstance(value, fx.Node) or value in self.varying or value in self.fed:
             return None
         found = constant_value(value, self._known)
-        return float(found) if found is not None and not found.is_complex() else None
+        if found is None or found.is_complex() or found.numel() == 0:
+            return None
+        first = found.flatten()[0]
+        return float(first) if bool((found == first).all()) else None
 
     @cached_property
     def _known(self) -> dict[str, torch.Tensor]:

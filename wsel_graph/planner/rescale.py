@@ -23,12 +23,13 @@ from torch import fx
 from wsel_graph.axes import atoms
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.plan import Copy
-from wsel_graph.planner.choose import Chooser
 from wsel_graph.planner.logits import Product, products
 from wsel_graph.planner.norms import Norm, Norms
 from wsel_graph.planner.operands import Reader, moves, takes_shape_only
+from wsel_graph.planner.readers import rows
 from wsel_graph.planner.sources import NotLinear, Operand, Tracer, Weight
 from wsel_graph.planner.splits import NotSplit, scaled_rows
+from wsel_graph.planner.widths import Widths
 
 EXACT = 1e-12
 """Factors and epsilons whose shares differ by less are the same."""
@@ -40,13 +41,13 @@ class Rescaling:
 
     Args:
         copies: In order; they are replaced one tensor at a time.
-        chooser: What governs the axes.
+        widths: How axes change, and what rules ask for.
     """
 
     copies: list[Copy]
     student: Reader
     teacher: Reader
-    chooser: Chooser
+    widths: Widths
     notes: list[str] = field(default_factory=list)
 
     def _sources(self) -> Mapping[str, set[str]]:
@@ -60,16 +61,15 @@ class Rescaling:
 
     def norms(self) -> None:
         """Multiply the gains of norms."""
-        ours, theirs = (Norms(reader, self.chooser.leaves_out) for reader in (self.student, self.teacher))
+        ours, theirs = (Norms(reader, self.widths.leaves_out) for reader in (self.student, self.teacher))
         kinds: dict[tuple[Norm, Norm], list[str]] = {}
         done: set[str] = set()
         for number, copy in enumerate(self.copies):
             small, large = _of(ours, copy.student), _of(theirs, copy.teacher)
-            if not small or not any(self.chooser.rescales(axis, "norm") for axis in small[0].axes):
+            if not small or not any(self.widths.asked(axis, "norm") for axis in small[0].axes):
                 continue
-            if not _alike(small) or not large or not _alike(large):
-                unread = f"the teacher's norm at {copy.teacher}" if _alike(small) else "one of its norms"
-                self.notes.append(f"rescale: norm: {copy.student} is left as it is: {unread} could not be read")
+            if fault := self._no_factor(copy, small, large):
+                self.notes.append(f"rescale: norm: {copy.student} is left as it is: {fault}")
                 continue
             self.copies[number] = _times(copy, large[0].scale / small[0].scale)
             if copy.student not in done:
@@ -78,12 +78,18 @@ class Rescaling:
         self.notes.extend(_exactness(*pair, names) for pair, names in kinds.items())
         self._left(ours)
 
+    def _no_factor(self, copy: Copy, small: Sequence[Norm], large: Sequence[Norm]) -> str:
+        """Why the gain that a copy fills has no factor; empty where it has one."""
+        if not _alike(small) or len(_consumers(self.student, copy.student)) != len(small):
+            return "it is used in several places that are not alike"
+        return "" if _alike(large) else f"the scale of the teacher's norm at {copy.teacher} is not known"
+
     def _left(self, ours: Norms) -> None:
         """Notes on what has no gain, and on averages that are no part of a norm."""
         filled = {copy.student for copy in self.copies}
-        wanted = [norm for norm in ours.found if any(self.chooser.rescales(axis, "norm") for axis in norm.axes)]
+        wanted = [norm for norm in ours.found if any(self.widths.asked(axis, "norm") for axis in norm.axes)]
         bare = [norm.node for norm in wanted if norm.gain is None and norm.scale != 1]
-        odd = [node for node, axes in ours.unknown if any(self.chooser.rescales(axis, "norm") for axis in axes)]
+        odd = [node for node, axes in ours.unknown if any(self.widths.asked(axis, "norm") for axis in axes)]
         kept = [str(norm.gain) for norm in wanted if norm.gain is not None and norm.gain not in filled]
         for nodes, why in (
             (bare, "has no gain of its own to multiply"),
@@ -103,13 +109,13 @@ class Rescaling:
         faults: dict[str, list[tuple[str, str]]] = {}
         seen = False
         for product in products(self.student):
-            if not self.chooser.rescales(product.axis, "attention"):
+            if not self.widths.asked(product.axis, "attention"):
                 continue
             seen = True
             try:
                 self._scores(product, ours, self._counterparts(product, ours, known, theirs))
             except (NotLinear, NotSplit) as fault:
-                if self.chooser.grows(product.axis) or any(map(self.chooser.leaves_out, atoms(product.axis))):
+                if self.widths.grows(product.axis) or any(map(self.widths.leaves_out, atoms(product.axis))):
                     alike = re.sub(r"_\d+\b|\.\d+\b", "", str(fault))  # blocks fail alike, at places of their own
                     faults.setdefault(alike, []).append((product.node.name, str(fault)))
         for places in faults.values():
@@ -123,8 +129,8 @@ class Rescaling:
 
     def _asked_for_heads(self) -> bool:
         groups = [group for group in self.student.graph.groups if group.role == "head_dim"]
-        asked = (group for group in groups if self.chooser.rescales(group.atom, "attention"))
-        return any(self.chooser.leaves_out(group.atom) for group in asked)
+        asked = (group for group in groups if self.widths.asked(group.atom, "attention"))
+        return any(self.widths.leaves_out(group.atom) for group in asked)
 
     def _counterparts(self, product: Product, ours: Tracer, known: Sequence[Product], theirs: Tracer) -> float:
         """The number by which the teacher multiplies the scores that a product of the student corresponds to."""
@@ -155,43 +161,44 @@ class Rescaling:
         factor = wanted / (product.scale * operands[0].factor * operands[1].factor)
         if math.isclose(factor, 1, rel_tol=EXACT):
             return
-        if self.chooser.grows(product.axis):
+        if self.widths.grows(product.axis):
             raise NotLinear("the student has more channels there than the teacher")
+        if self.widths.mixes(product.axis):
+            raise NotLinear("heads and their channels are selected as one run; write unit: whole")
         fault: NotLinear | NotSplit | None = None
         for side, operand in zip(product.sides, operands, strict=True):
             try:
-                self.copies = self._folded(tracer, product, side, operand, factor)
+                self.copies = self._folded(product, side, operand, factor)
                 return
             except (NotLinear, NotSplit) as error:
                 fault = fault or error
         raise fault or NotLinear("no operand")
 
-    def _folded(self, tracer: Tracer, product: Product, side: fx.Node, operand: Operand, factor: float) -> list[Copy]:
+    def _folded(self, product: Product, side: fx.Node, operand: Operand, factor: float) -> list[Copy]:
         """The copies with a factor on all that makes one operand."""
         copies = self.copies
-        for origin in operand.origins:
-            rows = tracer.rows(origin, operand, side, product.node)
+        for origin in sorted(operand.origins, key=lambda origin: origin.node.name):  # sets of nodes have no order
+            numbers = rows(origin, operand, side, product.node)
             for weight in origin.weights:
                 name = weight.name
                 if len(_consumers(self.student, name)) > 1:
                     raise NotLinear(f"{name} is used in several places")
                 if not any(copy.student == name for copy in copies):
                     raise NotLinear(f"{name} is not filled from the teacher")
-                copies = _multiplied(copies, weight, rows, factor)
+                copies = _multiplied(copies, weight, numbers, factor)
         return copies
 
 
 def rescaled(
-    copies: list[Copy], student: ModelGraph, teacher: ModelGraph, chooser: Chooser
+    copies: list[Copy], student: ModelGraph, teacher: ModelGraph, widths: Widths
 ) -> tuple[list[Copy], tuple[str, ...]]:
     """The copies with scales that rules ask for, and notes for the user."""
-    ways = chooser.ways_to_rescale
-    if not ways & {"norm", "attention"}:
+    if not widths.ways & {"norm", "attention"}:
         return copies, ()
-    work = Rescaling(copies, Reader(student), Reader(teacher), chooser)
-    if "norm" in ways:
+    work = Rescaling(copies, Reader(student), Reader(teacher), widths)
+    if "norm" in widths.ways:
         work.norms()
-    if "attention" in ways:
+    if "attention" in widths.ways:
         work.attention()
     return work.copies, tuple(work.notes)
 

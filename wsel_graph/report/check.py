@@ -190,4 +190,6 @@ def _value_words(rule: ValueRule) -> str:
 
 
 def _value(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else value
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return str(value).lower() if isinstance(value, bool) else value
