@@ -1,7 +1,7 @@
 """What rules ask to be done to values once they are selected, on calibration data: the `values` of a rule file.
 
-Planning only names the tensors. `compensate` is about weights that read features, `recalibrate` about the running
-statistics of batch norms; each key is looked up by itself, so that the first matching rule that sets it governs.
+Planning only names the tensors. `compensate` is about weights that read features and gains of norms, `recalibrate`
+about the running statistics of batch norms; each key is looked up by itself, so that the first matching rule that sets it governs.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from wsel_graph.selection.model import ValueRule
 from wsel_graph.selection.subject import Subject
 
 _WORKS_ON: Mapping[str, Callable[[ModelGraph, str], bool]] = {
-    "compensate": is_feature_weight,
+    "compensate": lambda graph, name: is_feature_weight(graph, name) or is_gain(graph, name),
     "recalibrate": lambda graph, name: is_running_mean(graph, name),
 }
+
+_PRODUCTS = ("aten::mul", "aten::mul_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,13 @@ def _governing(rules: Iterable[ValueRule], key: str, subject: Subject) -> int | 
         if getattr(rule, key) is not None and (rule.selector is None or rule.selector.matches(subject)):
             return number
     return None
+
+
+def is_gain(graph: ModelGraph, name: str) -> bool:
+    """Whether a tensor multiplies every channel on its own: the gain of a norm, or a layer scale."""
+    use = graph.uses.get(name)
+    scales = use is not None and ((use.argument == "weight" and "norm" in use.operator) or use.operator in _PRODUCTS)
+    return scales and sum(size > 1 for size in graph.tensors[name].shape) == 1
 
 
 def is_running_mean(graph: ModelGraph, name: str) -> bool:

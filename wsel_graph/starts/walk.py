@@ -85,6 +85,8 @@ class Walk:
         spans = Spans(found, self._sides[0], self._sides[1], self._settings.aims)
         filled = frozenset(copy.student for copy in plan.copies)
         events = [event for one in found if one.name in asked for event in self._fits(one, spans, filled)]
+        known = {*self.kept, *(pairing.name for pairing in found)}
+        self.kept |= dict.fromkeys(sorted(asked - known), "no operator uses it in a way that can be fitted")
         events.extend(self.recalibration(set(plan.recalibrate) - {e.fit.mean for e in events}))
         return sorted(events, key=lambda event: (event.number, event.use))
 
