@@ -1,0 +1,234 @@
+"""The harness that compares starts: its arithmetic against known numbers, its runs on a network of two layers."""
+
+from __future__ import annotations
+
+import doctest
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from examples.starts import interval, minilm, run, sentences, table
+from examples.starts.interval import mean_interval, t_quantile
+from examples.starts.methods import METHODS, Method, by_rules
+from examples.starts.network import Batch, Schedule
+from examples.starts.rows import Row, append_rows, read_rows
+from examples.starts.training import train
+from wsel_graph.errors import PlanError
+
+ROW = Row("net", "random", 0, "", 0, "hits", 0.5, 1.0, {"torch": "2"}, "2026-01-02")
+
+
+@pytest.mark.parametrize("module", [interval, minilm, sentences], ids=lambda module: module.__name__)
+def test_doctests(module: Any) -> None:
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("freedom", "level", "expected"),  # from printed tables of the t distribution
+    [(1, 0.95, 12.706205), (2, 0.95, 4.302653), (4, 0.95, 2.776445), (9, 0.95, 2.262157), (30, 0.95, 2.042272)]
+    + [(1, 0.99, 63.656741), (4, 0.99, 4.604095), (7, 0.9, 1.894579)],
+)
+def test_t_quantile(freedom: int, level: float, expected: float) -> None:
+    assert t_quantile(freedom, level) == pytest.approx(expected, abs=1e-6)
+
+
+def test_mean_interval_by_hand() -> None:
+    # deviations -2, 0, 2: variance 8 / 2 = 4, so the mean's is 4 / 3
+    assert mean_interval([1.0, 3.0, 5.0]) == pytest.approx((3.0, 4.302653 * (4 / 3) ** 0.5), abs=1e-5)
+    assert mean_interval([0.25] * 5) == (0.25, 0.0)
+    assert mean_interval([7.0]) == (7.0, float("inf"))
+    with pytest.raises(ValueError, match="the mean of no values"):
+        mean_interval([])
+
+
+def test_table_of_known_numbers() -> None:
+    rows = [replace(ROW, method="teacher", value=0.9)]
+    rows += [replace(ROW, seed=seed, value=value) for seed, value in enumerate([0.1, 0.3, 0.5])]
+    rows += [replace(ROW, method="default", value=0.75, seconds=2.0, versions={"torch": "3"})]
+    rows += [replace(ROW, seed=9, training="1e-3", step=step, value=step / 100, seconds=step) for step in (40, 10)]
+    # 4.302653 * sqrt(0.04 / 3) = 0.4968
+    assert table.tables(rows) == "\n\n".join(
+        [
+            "### net",
+            "**No training**",
+            "| method | hits | seeds | seconds |\n| --- | --: | --: | --: |\n| teacher | 0.900 | - | - |\n"
+            "| random | 0.300 ± 0.497 | 3 | 1.0 |\n| default | 0.750 | 1 | 2.0 |",
+            "**After training, learning rate 1e-3**",
+            "| method | hits, 10 steps | hits, 40 steps | seeds | seconds |\n| --- | --: | --: | --: | --: |\n"
+            "| random | 0.100 | 0.400 | 1 | 40.0 |",
+            "Mean ± half the 95 % interval over seeds. Made with torch 2 (2026-01-02); and with torch 3 (2026-01-02).",
+        ]
+    )
+
+
+def test_rows_are_read_as_written(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [replace(ROW, seed=seed) for seed in range(3)]
+    append_rows(file, rows[:1])
+    append_rows(file, rows[1:])
+    assert read_rows([file]) == rows
+    with pytest.raises(ValueError, match=r"rows\.jsonl:1: a second row of \('net', 'random', 0, '', 0, 'hits'\)"):
+        read_rows([file, file])
+    file.write_text(json.dumps({"network": "net"}) + "\n")
+    with pytest.raises(ValueError, match=r"rows\.jsonl:1: not a row of results"):
+        read_rows([file])
+
+
+def test_rank_correlation_is_spearmans() -> None:
+    torch.manual_seed(0)
+    one, other = torch.randn(40), torch.randn(40)
+    places = [sorted(range(40), key=lambda i: values[i].item()) for values in (one, other)]
+    squares = sum((places[0].index(i) - places[1].index(i)) ** 2 for i in range(40))
+    assert minilm.rank_correlation(one, other) == pytest.approx(1 - 6 * squares / (40 * (40**2 - 1)), abs=1e-12)
+
+
+def test_files_are_dealt_by_share() -> None:
+    uses = [sentences.use_of(f"package/module_{i}.py") for i in range(10_000)]
+    for use, share in sentences.SHARES.items():
+        assert uses.count(use) / len(uses) == pytest.approx(share / 10, abs=0.03)
+
+
+# --- a run on a network of two layers ---
+
+
+class Tiny:
+    """Eight hidden channels for a student of four; the exam counts, so that work done twice shows."""
+
+    packages: tuple[str, ...] = ()
+    schedules: Mapping[str, Schedule] = {"1e-2": Schedule(rate=1e-2, warm_up=2, stops=(1, 3))}
+    example_inputs: Any = torch.zeros(2, 3)
+
+    def __init__(self) -> None:
+        self.exams = 0
+        self.seen: list[Tensor] = []
+
+    def teacher(self) -> nn.Module:
+        torch.manual_seed(99)
+        return _net(8)
+
+    def student(self, seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return _net(4)
+
+    def calibration(self, seed: int) -> list[Any]:
+        return [torch.randn(5, 3, generator=torch.Generator().manual_seed(seed)) for _ in range(2)]
+
+    def exam(self, model: nn.Module) -> dict[str, float]:
+        self.exams += 1
+        return {"sum": model(torch.ones(1, 3)).sum().item()}
+
+    def batches(self, seed: int) -> Iterator[Batch]:
+        stream = torch.Generator().manual_seed(seed)
+        while True:
+            inputs = torch.randn(4, 3, generator=stream)
+            self.seen.append(inputs)
+            yield Batch(inputs, torch.ones(4, 2))
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        return functional.mse_loss(output, batch.target)
+
+
+def _net(width: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 2))
+
+
+def _run(network: Tiny, file: Path, training: bool = True) -> run.Run:
+    return run.Run("tiny", network, file, network.schedules if training else {})
+
+
+def test_run_writes_every_number_once(tmp_path: Path) -> None:
+    file, methods = tmp_path / "rows.jsonl", {name: METHODS[name] for name in ("random", "default")}
+    for training in (False, True, True):  # the starts, then training, then nothing is left to do
+        network = Tiny()
+        one = _run(network, file, training)
+        one.score_teacher()
+        for seed in (0, 1):
+            one.score(methods, seed)
+    assert network.exams == 0
+    rows = read_rows([file])
+    assert {(row.training, row.step) for row in rows} == {("", 0), ("1e-2", 1), ("1e-2", 3)}
+    assert len(rows) == 1 + 2 * 2 * 3  # the teacher; methods, seeds, stops
+    assert {row.versions["torch"] for row in rows} == {torch.__version__}
+
+
+def test_run_scores_what_the_method_made(tmp_path: Path) -> None:
+    network = Tiny()
+    _run(network, tmp_path / "rows.jsonl", training=False).score({"default": METHODS["default"]}, 0)
+    (row,) = read_rows([tmp_path / "rows.jsonl"])
+    weights = [p.detach() for p in network.teacher().parameters()]
+    hidden = (weights[0].sum(1) + weights[1]).clamp(min=0)[::2]  # evenly spaced: every second of eight
+    assert row.value == pytest.approx((weights[2][:, ::2] @ hidden + weights[3]).sum().item(), abs=1e-6)
+
+
+def test_all_methods_train_on_the_same_batches(tmp_path: Path) -> None:
+    network = Tiny()
+    _run(network, tmp_path / "rows.jsonl").score({name: METHODS[name] for name in ("random", "default")}, 3)
+    assert len(network.seen) == 6
+    assert all(torch.equal(one, other) for one, other in zip(network.seen[:3], network.seen[3:], strict=True))
+
+
+def test_first_step_of_training_by_hand() -> None:
+    """AdamW's first step moves every weight by the learning rate (here in warm-up: half of it), after its decay."""
+    network = Tiny()
+    student = network.student(0)
+    before = [p.detach().clone() for p in student.parameters()]
+    next(iter(train(student, network, network.schedules["1e-2"], seed=0)))
+    for was, now in zip(before, student.parameters(), strict=True):
+        moved = (now.detach() - was * (1 - 0.005 * 0.01)).abs()
+        gradient = now.grad
+        assert gradient is not None
+        expected = 0.005 * gradient.abs() / (gradient.abs() + 1e-8)
+        assert torch.allclose(moved, expected, atol=1e-7)
+
+
+def test_a_loss_of_its_own_is_trained_from_the_same_start(tmp_path: Path) -> None:
+    given: list[Any] = []
+
+    def make_loss(student: nn.Module, teacher: nn.Module, result: Any) -> Any:
+        given.append(result)
+        return lambda own, output, inputs: output.square().mean()
+
+    method = replace(METHODS["default"], make_loss=make_loss)
+    network = Tiny()
+    _run(network, tmp_path / "rows.jsonl").score({"shrunk": method}, 0)
+    rows = read_rows([tmp_path / "rows.jsonl"])
+    assert [row.step for row in rows] == [1, 3]  # its start is another method's
+    assert given[0].coverage == 1.0
+
+
+def test_a_refusal_is_told_and_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(*_: Any) -> None:
+        raise PlanError("these two do not fit")
+
+    methods = {"stubborn": Method(refuse), "random": METHODS["random"]}
+    _run(Tiny(), tmp_path / "rows.jsonl", training=False).score(methods, 0)
+    assert "stubborn: refused: these two do not fit" in capsys.readouterr().out
+    assert [row.method for row in read_rows([tmp_path / "rows.jsonl"])] == ["random"]
+
+
+def test_rows_of_other_versions_are_not_mixed(tmp_path: Path) -> None:
+    append_rows(tmp_path / "rows.jsonl", [replace(ROW, network="tiny", versions={"torch": "0.1"})])
+    with pytest.raises(ValueError, match=r"rows of other versions \(.*torch 0\.1 then, .*give another --output"):
+        _run(Tiny(), tmp_path / "rows.jsonl")
+
+
+def test_missing_methods_say_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run.available({"known": METHODS["default"], "none": by_rules("no-such-rules")})
+    assert list(found) == ["known"]
+    assert "none: left out: no rule file named 'no-such-rules'" in capsys.readouterr().out
+
+
+def test_the_first_methods_are_there() -> None:
+    names = ("random", "paper", "default", "rescaled", "scored (weights)")
+    assert [METHODS[name].missing() for name in names] == [None] * len(names)
+    assert tuple(itertools.islice(METHODS, len(names))) == names
