@@ -16,6 +16,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -95,9 +96,10 @@ class Run:
                 self._train(name, method, seed, training, copy.deepcopy(student), result)
 
     def _train(self, name: str, method: Method, seed: int, training: str, student: nn.Module, result: Any) -> None:
-        loss = own_loss if method.make_loss is None else method.make_loss(student, self.network.teacher(), result)
-        for step, seconds in train(student, self.network, self.schedules[training], seed, loss):
-            self._write(name, seed, training, step, seconds, student)
+        make_loss = method.make_loss or (lambda *_: nullcontext(own_loss))
+        with make_loss(student, self.network.teacher(), result) as loss:
+            for step, seconds in train(student, self.network, self.schedules[training], seed, loss):
+                self._write(name, seed, training, step, seconds, student)
 
     def _write(self, method: str, seed: int, training: str, step: int, seconds: float, model: nn.Module) -> None:
         scores = self.network.exam(model)

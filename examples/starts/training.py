@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from examples.starts.network import Network, Schedule, call
 
-Loss = Callable[[Tensor, Tensor, object], Tensor]
+Loss = Callable[[Tensor, Tensor, Any], Tensor]
 """From the network's own loss, the student's output and the batch's inputs to what is minimised."""
 
 
-def own_loss(own: Tensor, output: Tensor, inputs: object) -> Tensor:
+def own_loss(own: Tensor, output: Tensor, inputs: Any) -> Tensor:
     """The network's own loss and nothing else."""
     return own
 
