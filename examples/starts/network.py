@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
-NETWORKS = ("minilm", "fcpe", "efficientnet")
+NETWORKS = ("minilm", "fcpe", "crepe", "efficientnet")
 """Modules of this package, each with a class `Network`."""
 
 
@@ -85,3 +86,9 @@ def call(model: nn.Module, inputs: Any) -> Tensor:
     """Run a model on a tensor, or on a dict of keyword arguments."""
     output: Tensor = model(**inputs) if isinstance(inputs, dict) else model(inputs)
     return output
+
+
+def stream(seed: int, use: str) -> torch.Generator:
+    """A random stream of its own for each seed and use, so that no sound of the exam turns up elsewhere."""
+    uses = ("exam", "calibration", "training")
+    return torch.Generator().manual_seed(len(uses) * seed + uses.index(use))
