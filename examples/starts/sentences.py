@@ -40,7 +40,7 @@ def passages() -> dict[str, list[Passage]]:
     seen: set[str] = set()
     for name, path in _files():
         for passage in read_passages(path.read_text(encoding="utf-8", errors="replace")):
-            texts = {passage.summary.casefold(), passage.paragraph.casefold()}
+            texts = {_words(passage.summary), _words(passage.paragraph)}
             if not texts & seen:
                 seen |= texts
                 found[use_of(name)].append(passage)
@@ -56,6 +56,11 @@ def _files() -> Iterator[tuple[str, Path]]:
             name = path.relative_to(base)
             if not _SKIPPED & set(name.parts):
                 yield name.as_posix(), path
+
+
+def _words(text: str) -> str:
+    """A text without what may differ in copies of it: case, punctuation and white space."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def use_of(name: str) -> str:

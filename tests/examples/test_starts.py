@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from examples.starts import interval, minilm, run, sentences, table
+from examples.starts import crepe, interval, methods, minilm, run, sentences, table
 from examples.starts.interval import mean_interval, t_quantile
 from examples.starts.methods import METHODS, Method, by_rules
-from examples.starts.network import Batch, Schedule
+from examples.starts.network import Batch, Schedule, stream
 from examples.starts.rows import Row, append_rows, read_rows
 from examples.starts.training import train
+from wsel_graph.demo import pitch
 from wsel_graph.errors import PlanError
 
 ROW = Row("net", "random", 0, "", 0, "hits", 0.5, 1.0, {"torch": "2"}, "2026-01-02")
@@ -99,6 +101,82 @@ def test_files_are_dealt_by_share() -> None:
         assert uses.count(use) / len(uses) == pytest.approx(share / 10, abs=0.03)
 
 
+def test_copies_of_a_text_serve_one_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paragraph = "Lists are joined end to end, and what is in them stays as it was before."
+    texts = [f"Add two numbers or lists.\n\n{paragraph}", f"ADD two numbers, or lists!\n\nNot: {paragraph}"]
+    files = [(f"{number}.py", tmp_path / f"{number}.py") for number in range(len(texts))]
+    for (_, file), text in zip(files, texts, strict=True):
+        file.write_text(repr(text))
+    monkeypatch.setattr(sentences, "_files", lambda: iter(files))
+    found = [passage for own in sentences.passages().values() for passage in own]
+    assert [passage.summary for passage in found] == ["Add two numbers or lists."]
+
+
+def test_every_rule_file_is_a_methods() -> None:
+    source = Path(methods.__file__).read_text(encoding="utf-8")
+    files = [file.name for file in methods.RULES.glob("*.yaml")]
+    assert [name for name in files if f'"{name}"' not in source] == []
+
+
+def test_excerpts_of_sounds() -> None:
+    audio = torch.arange(2 * pitch.CLIP_SAMPLES).reshape(2, -1).double()
+    clips = pitch.Clips(audio, torch.tensor([10.0, 20.0]), ("a", "b"))
+    cut, cents = crepe.excerpts(clips, 3)
+    assert cut.shape == (6, crepe.SAMPLES)
+    assert cents.tolist() == [0.0] * 3 + [1200.0] * 3  # an octave above 10 Hz
+    assert torch.allclose(cut.mean(-1), torch.zeros(6).double(), atol=1e-12)
+    assert torch.allclose(cut.var(-1), torch.ones(6).double())
+
+
+def test_a_single_loud_bin_is_its_pitch() -> None:
+    logits = torch.full((2, pitch.BINS), -100.0)
+    logits[0, 0], logits[1, 359] = 100.0, 100.0
+    assert crepe.decode(logits).tolist() == pytest.approx([1997.3794, 1997.3794 + 359 * 20], abs=1e-2)
+
+
+def test_names_of_the_checkpoint() -> None:
+    names = ("conv1.weight", "conv6_BN.running_mean", "classifier.bias")
+    ours = [crepe._our_name(name) for name in names]
+    assert ours == ["layers.0.convolution.weight", "layers.5.norm.running_mean", "classifier.bias"]
+    assert {crepe._our_name(f"conv{i}{part}") for i in range(1, 7) for part in (".bias", "_BN.weight")} < set(
+        crepe.PitchNet((4,) * 6).state_dict()
+    )
+
+
+def test_streams_do_not_meet() -> None:
+    first = {
+        torch.rand((), generator=stream(seed, use)).item()
+        for seed in range(50)
+        for use in ("exam", "calibration", "training")
+    }
+    assert len(first) == 150
+
+
+def test_features_count_as_much_as_the_own_loss_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a stand-in for the library's loss: what is added, and that it is closed."""
+    features, closed = iter([torch.tensor(8.0), torch.tensor(4.0)]), []
+
+    class Distillation:
+        def __init__(self, student: nn.Module, teacher: nn.Module, pairs: list[Any]) -> None:
+            assert [pair.problem for pair in pairs] == [""]
+
+        def __enter__(self) -> Any:
+            return lambda: next(features)
+
+        def __exit__(self, *_: object) -> None:
+            closed.append(True)
+
+    pairs = [SimpleNamespace(problem=""), SimpleNamespace(problem="no such channels")]
+    library = SimpleNamespace(FeatureDistillation=Distillation, feature_pairs=lambda plan: pairs)
+    monkeypatch.setattr(methods, "_ws", library)
+    make_loss = methods.distilled(METHODS["default"]).make_loss
+    assert make_loss is not None
+    with make_loss(_net(4), _net(8), SimpleNamespace(plan=None)) as loss:
+        assert loss(torch.tensor(2.0), torch.zeros(1), torch.zeros(1, 3)) == 4.0  # 2 + 8 / 4
+        assert loss(torch.tensor(2.0), torch.zeros(1), torch.zeros(1, 3)) == 3.0  # the weight stays
+    assert closed == [True]
+
+
 # --- a run on a network of two layers ---
 
 
@@ -106,7 +184,7 @@ class Tiny:
     """Eight hidden channels for a student of four; the exam counts, so that work done twice shows."""
 
     packages: tuple[str, ...] = ()
-    schedules: Mapping[str, Schedule] = {"1e-2": Schedule(rate=1e-2, warm_up=2, stops=(1, 3))}
+    schedules: Mapping[str, Schedule] = {name: Schedule(1e-2, warm_up=2, stops=(1, 3)) for name in ("one", "same")}
     example_inputs: Any = torch.zeros(2, 3)
 
     def __init__(self) -> None:
@@ -148,17 +226,18 @@ def _run(network: Tiny, file: Path, training: bool = True) -> run.Run:
 
 
 def test_run_writes_every_number_once(tmp_path: Path) -> None:
-    file, methods = tmp_path / "rows.jsonl", {name: METHODS[name] for name in ("random", "default")}
+    file, chosen = tmp_path / "rows.jsonl", {name: METHODS[name] for name in ("random", "default")}
     for training in (False, True, True):  # the starts, then training, then nothing is left to do
         network = Tiny()
         one = _run(network, file, training)
         one.score_teacher()
         for seed in (0, 1):
-            one.score(methods, seed)
+            one.score(chosen, seed)
     assert network.exams == 0
     rows = read_rows([file])
-    assert {(row.training, row.step) for row in rows} == {("", 0), ("1e-2", 1), ("1e-2", 3)}
-    assert len(rows) == 1 + 2 * 2 * 3  # the teacher; methods, seeds, stops
+    stops = {("", 0), ("one", 1), ("one", 3), ("same", 1), ("same", 3)}
+    assert {(row.training, row.step) for row in rows} == stops
+    assert len(rows) == 1 + 2 * 2 * len(stops)  # the teacher; methods, seeds, stops
     assert {row.versions["torch"] for row in rows} == {torch.__version__}
 
 
@@ -174,8 +253,14 @@ def test_run_scores_what_the_method_made(tmp_path: Path) -> None:
 def test_all_methods_train_on_the_same_batches(tmp_path: Path) -> None:
     network = Tiny()
     _run(network, tmp_path / "rows.jsonl").score({name: METHODS[name] for name in ("random", "default")}, 3)
-    assert len(network.seen) == 6
-    assert all(torch.equal(one, other) for one, other in zip(network.seen[:3], network.seen[3:], strict=True))
+    assert len(network.seen) == 12  # two methods, two schedules, three steps
+    assert all(torch.equal(batch, network.seen[number % 3]) for number, batch in enumerate(network.seen))
+
+
+def test_every_schedule_begins_at_the_start(tmp_path: Path) -> None:
+    _run(Tiny(), tmp_path / "rows.jsonl").score({"default": METHODS["default"]}, 0)
+    values = {(row.training, row.step): row.value for row in read_rows([tmp_path / "rows.jsonl"])}
+    assert values["one", 3] == values["same", 3] != values["one", 1] == values["same", 1]
 
 
 def test_first_step_of_training_by_hand() -> None:
@@ -183,7 +268,7 @@ def test_first_step_of_training_by_hand() -> None:
     network = Tiny()
     student = network.student(0)
     before = [p.detach().clone() for p in student.parameters()]
-    next(iter(train(student, network, network.schedules["1e-2"], seed=0)))
+    next(iter(train(student, network, network.schedules["one"], seed=0)))
     for was, now in zip(before, student.parameters(), strict=True):
         moved = (now.detach() - was * (1 - 0.005 * 0.01)).abs()
         gradient = now.grad
@@ -203,7 +288,7 @@ def test_a_loss_of_its_own_is_trained_from_the_same_start(tmp_path: Path) -> Non
     network = Tiny()
     _run(network, tmp_path / "rows.jsonl").score({"shrunk": method}, 0)
     rows = read_rows([tmp_path / "rows.jsonl"])
-    assert [row.step for row in rows] == [1, 3]  # its start is another method's
+    assert [row.step for row in rows] == [1, 3, 1, 3]  # its start is another method's
     assert given[0].coverage == 1.0
 
 
@@ -211,8 +296,8 @@ def test_a_refusal_is_told_and_others_go_on(tmp_path: Path, capsys: pytest.Captu
     def refuse(*_: Any) -> None:
         raise PlanError("these two do not fit")
 
-    methods = {"stubborn": Method(refuse), "random": METHODS["random"]}
-    _run(Tiny(), tmp_path / "rows.jsonl", training=False).score(methods, 0)
+    chosen = {"stubborn": Method(refuse), "random": METHODS["random"]}
+    _run(Tiny(), tmp_path / "rows.jsonl", training=False).score(chosen, 0)
     assert "stubborn: refused: these two do not fit" in capsys.readouterr().out
     assert [row.method for row in read_rows([tmp_path / "rows.jsonl"])] == ["random"]
 
