@@ -239,6 +239,7 @@ def test_run_writes_every_number_once(tmp_path: Path) -> None:
     assert {(row.training, row.step) for row in rows} == stops
     assert len(rows) == 1 + 2 * 2 * len(stops)  # the teacher; methods, seeds, stops
     assert {row.versions["torch"] for row in rows} == {torch.__version__}
+    assert all(0 <= row.seconds < 60 for row in rows)
 
 
 def test_run_scores_what_the_method_made(tmp_path: Path) -> None:
@@ -286,9 +287,17 @@ def test_a_loss_of_its_own_is_trained_from_the_same_start(tmp_path: Path) -> Non
 
     method = replace(METHODS["default"], make_loss=make_loss)
     network = Tiny()
-    _run(network, tmp_path / "rows.jsonl").score({"shrunk": method}, 0)
-    rows = read_rows([tmp_path / "rows.jsonl"])
-    assert [row.step for row in rows] == [1, 3, 1, 3]  # its start is another method's
+    _run(network, tmp_path / "rows.jsonl").score({"shrunk": method, "default": METHODS["default"]}, 0)
+    rows = [row for row in read_rows([tmp_path / "rows.jsonl"]) if row.training != "same"]
+    assert [(row.method, row.step) for row in rows] == [
+        ("shrunk", 1),
+        ("shrunk", 3),  # its start is another method's
+        ("default", 0),
+        ("default", 1),
+        ("default", 3),
+    ]
+    start, shrunk, own = (abs(rows[i].value) for i in (2, 1, 4))
+    assert shrunk < start < own  # towards zero, and towards the target of one
     assert given[0].coverage == 1.0
 
 
