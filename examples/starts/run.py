@@ -142,19 +142,33 @@ def available(methods: Mapping[str, Method]) -> dict[str, Method]:
     return {name: method for name, method in methods.items() if missing[name] is None}
 
 
+def chosen_schedules(schedules: Mapping[str, Schedule], rates: Sequence[float] | None) -> dict[str, Schedule]:
+    """The schedules of these learning rates; all without rates.
+
+    Raises:
+        ValueError: If no schedule has one of the rates.
+    """
+    known = {schedule.rate for schedule in schedules.values()}
+    if unknown := [rate for rate in rates or () if rate not in known]:
+        raise ValueError(f"--rates {unknown[0]:g}: this network is trained at {sorted(known) or 'no rate'}")
+    return {name: schedule for name, schedule in schedules.items() if rates is None or schedule.rate in rates}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description="score starts of a small student")
     parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N - 1")
     parser.add_argument("--train", action="store_true", help="also after equal short training")
+    parser.add_argument("--rates", type=float, nargs="+", help="train with these of the network's learning rates only")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--output", type=Path, required=True, help="file of rows, added to")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)  # sums repeat exactly
     network = load(options.network)
     methods = available({name: METHODS[name] for name in options.methods})
-    run = Run(options.network, network, options.output, network.schedules if options.train else {})
+    schedules = chosen_schedules(network.schedules, options.rates) if options.train else {}
+    run = Run(options.network, network, options.output, schedules)
     run.score_teacher()
     for seed in range(options.seeds):
         run.score(methods, seed)

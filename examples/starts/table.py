@@ -2,8 +2,9 @@
 
     python -m examples.starts.table rows.jsonl [more.jsonl ...]
 
-`0.612 ± 0.010` is a mean and half the width of its interval by Student's t. An interval of zero means that the start
-and the exam leave nothing to chance.
+`0.612 ± 0.010` is a mean and half the width of its interval by Student's t, over seeds. An interval of zero means that
+the start leaves nothing to chance; other questions in the exam would still give other numbers. `seconds` is the mean
+wall time of making the start, or of the training.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import TypeVar
 
 from examples.starts.interval import mean_interval
 from examples.starts.rows import Row, read_rows
+
+ABOUT = "Mean ± half the 95 % interval over seeds; the exam's questions are the same for all, and their choice is not in it."
 
 T = TypeVar("T")
 Column = tuple[str, int, str]
@@ -78,7 +81,7 @@ def _provenance(rows: Sequence[Row]) -> str:
     for row in rows:
         made[", ".join(f"{name} {version}" for name, version in row.versions.items())].add(row.date)
     lines = (f"{versions} ({', '.join(sorted(days))})" for versions, days in made.items())
-    return "Mean ± half the 95 % interval over seeds. Made with " + "; and with ".join(lines) + "."
+    return f"{ABOUT} Made with {'; and with '.join(lines)}."
 
 
 def unique(values: Iterable[T]) -> list[T]:

@@ -69,7 +69,8 @@ def test_table_of_known_numbers() -> None:
             "**After training, learning rate 1e-3**",
             "| method | hits, 10 steps | hits, 40 steps | seeds | seconds |\n| --- | --: | --: | --: | --: |\n"
             "| random | 0.100 | 0.400 | 1 | 40.0 |",
-            "Mean ± half the 95 % interval over seeds. Made with torch 2 (2026-01-02); and with torch 3 (2026-01-02).",
+            "Mean ± half the 95 % interval over seeds; the exam's questions are the same for all, and their choice is "
+            "not in it. Made with torch 2 (2026-01-02); and with torch 3 (2026-01-02).",
         ]
     )
 
@@ -315,6 +316,14 @@ def test_rows_of_other_versions_are_not_mixed(tmp_path: Path) -> None:
     append_rows(tmp_path / "rows.jsonl", [replace(ROW, network="tiny", versions={"torch": "0.1"})])
     with pytest.raises(ValueError, match=r"rows of other versions \(.*torch 0\.1 then, .*give another --output"):
         _run(Tiny(), tmp_path / "rows.jsonl")
+
+
+def test_schedules_are_chosen_by_rate() -> None:
+    known = {"low": Schedule(1e-4, 60, (1,)), "high": Schedule(3e-4, 0, (1,))}
+    assert list(run.chosen_schedules(known, None)) == ["low", "high"]
+    assert list(run.chosen_schedules(known, [3e-4])) == ["high"]
+    with pytest.raises(ValueError, match=r"--rates 0\.001: this network is trained at \[0\.0001, 0\.0003\]"):
+        run.chosen_schedules(known, [1e-4, 1e-3])
 
 
 def test_missing_methods_say_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
