@@ -18,7 +18,7 @@ from typing import TypeVar
 from examples.starts.interval import mean_interval
 from examples.starts.rows import Row, read_rows
 
-ABOUT = "Mean ± half the 95 % interval over seeds; the exam's questions are the same for all, and their choice is not in it."
+ABOUT = "Mean ± half the 95 % interval over seeds; the choice of the exam's questions is not in it."
 
 T = TypeVar("T")
 Column = tuple[str, int, str]

@@ -69,8 +69,8 @@ def test_table_of_known_numbers() -> None:
             "**After training, learning rate 1e-3**",
             "| method | hits, 10 steps | hits, 40 steps | seeds | seconds |\n| --- | --: | --: | --: | --: |\n"
             "| random | 0.100 | 0.400 | 1 | 40.0 |",
-            "Mean ± half the 95 % interval over seeds; the exam's questions are the same for all, and their choice is "
-            "not in it. Made with torch 2 (2026-01-02); and with torch 3 (2026-01-02).",
+            "Mean ± half the 95 % interval over seeds; the choice of the exam's questions is not in it. "
+            "Made with torch 2 (2026-01-02); and with torch 3 (2026-01-02).",
         ]
     )
 
