@@ -44,12 +44,15 @@ class Run:
     schedules: Mapping[str, Schedule]
     """How to train; empty: not at all."""
     done: set[tuple[str, int, str]] = field(default_factory=set)
-    """(method, seed, schedule) that the file holds."""
+    """(method, seed, schedule) that the file holds to the last step."""
+    held: set[tuple[str, int, str, int]] = field(default_factory=set)
+    """(method, seed, schedule, step) that it holds: more, where a training was interrupted."""
 
     def __post_init__(self) -> None:
         rows = read_rows([self.output]) if self.output.exists() else []
         own = [row for row in rows if row.network == self.name]
         _refuse_mixture(own, self.versions, self.output)
+        self.held = {(row.method, row.seed, row.training, row.step) for row in own}
         last = {name: max(schedule.stops) for name, schedule in self.network.schedules.items()} | {"": 0}
         self.done = {(row.method, row.seed, row.training) for row in own if row.step == last.get(row.training)}
 
@@ -102,6 +105,8 @@ class Run:
                 self._write(name, seed, training, step, seconds, student)
 
     def _write(self, method: str, seed: int, training: str, step: int, seconds: float, model: nn.Module) -> None:
+        if (method, seed, training, step) in self.held:
+            return
         scores = self.network.exam(model)
         day = datetime.datetime.now(datetime.UTC).date().isoformat()
         about = (self.name, method, seed, training, step)

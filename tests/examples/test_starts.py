@@ -243,6 +243,15 @@ def test_run_writes_every_number_once(tmp_path: Path) -> None:
     assert all(0 <= row.seconds < 60 for row in rows)
 
 
+def test_an_interrupted_training_goes_on(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    _run(Tiny(), whole).score({"default": METHODS["default"]}, 0)
+    append_rows(cut, [row for row in read_rows([whole]) if (row.training, row.step) != ("same", 3)])
+    _run(Tiny(), cut).score({"default": METHODS["default"]}, 0)
+    values = [{row.key: row.value for row in read_rows([file])} for file in (whole, cut)]
+    assert values[0] == values[1]
+
+
 def test_run_scores_what_the_method_made(tmp_path: Path) -> None:
     network = Tiny()
     _run(network, tmp_path / "rows.jsonl", training=False).score({"default": METHODS["default"]}, 0)
