@@ -62,6 +62,11 @@ def observed(teacher: nn.Module, calibration: Sequence[Any]) -> dict[str, Any]:
     return {"statistics": _ws.statistics(teacher, calibration)}
 
 
+def observed_and_calibrated(teacher: nn.Module, calibration: Sequence[Any]) -> dict[str, Any]:
+    """Rules that do both."""
+    return observed(teacher, calibration) | calibrated(teacher, calibration)
+
+
 def by_rules(rules: str | Path, options: Options = nothing) -> Method:
     """`initialize` with a shipped or own rule file."""
 
@@ -73,7 +78,7 @@ def by_rules(rules: str | Path, options: Options = nothing) -> Method:
 
 def _cannot(rules: str | Path, options: Options) -> str | None:
     """Why these rules or these options are not known; options are tried on networks of two layers."""
-    if options is observed and not hasattr(ws, "statistics"):
+    if options in (observed, observed_and_calibrated) and not hasattr(ws, "statistics"):
         return "wsel_graph has no statistics"
     student, teacher = (nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 2)) for width in (4, 8))
     try:
@@ -118,6 +123,7 @@ def distilled(start: Method) -> Method:
 
 
 DEFAULT, COMPENSATED = by_rules("default"), by_rules("compensated", calibrated)
+SCORED_COMPENSATED = by_rules(RULES / "scored_compensated.yaml", observed_and_calibrated)
 
 METHODS: dict[str, Method] = {
     "random": Method(random),
@@ -129,8 +135,9 @@ METHODS: dict[str, Method] = {
     "averaged": by_rules(RULES / "averaged.yaml"),
     "recalibrated": by_rules(RULES / "recalibrated.yaml", calibrated),
     "compensated": COMPENSATED,
-    "scored (weights), compensated": by_rules(RULES / "scored_compensated.yaml", calibrated),
+    "scored (activations), compensated": SCORED_COMPENSATED,
     "default, features distilled": distilled(DEFAULT),
     "compensated, features distilled": distilled(COMPENSATED),
+    "scored, compensated, distilled": distilled(SCORED_COMPENSATED),
 }
 """In the order of the table's lines."""

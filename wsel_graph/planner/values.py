@@ -1,7 +1,8 @@
 """What rules ask to be done to values once they are selected, on calibration data: the `values` of a rule file.
 
 Planning only names the tensors. `compensate` is about weights that read features and gains of norms, `recalibrate`
-about the running statistics of batch norms; each key is looked up by itself, so that the first matching rule that sets it governs.
+about the running statistics of batch norms; each key is looked up by itself, so that the first matching rule that sets
+it governs.
 """
 
 from __future__ import annotations
