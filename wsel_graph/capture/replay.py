@@ -29,6 +29,9 @@ _READS_VALUES = frozenset(
 )  # fmt: skip
 """Operators after which the code that was recorded depends on values, or shapes do."""
 
+_UPDATES = ("training", "train", "use_input_stats")
+"""Arguments of norms that, where they are true, say that running statistics are written."""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -96,6 +99,24 @@ class Program:
         return node in self._fixed
 
     @cached_property
+    def _on_demand(self) -> frozenset[fx.Node]:
+        blocked: set[fx.Node] = set()
+        for node in self.nodes:
+            for operand in _written_nodes(node) if node.op == "call_function" else ():
+                _block(operand, blocked)
+        found: set[fx.Node] = set()
+        for node in self.nodes:
+            made = node.op == "call_function" and bool(node.all_input_nodes) and node not in blocked
+            sources = all((operand.op == "get_attr" or operand in found) for operand in node.all_input_nodes)
+            if made and sources and blocked.isdisjoint(node.all_input_nodes) and _repeatable(node):
+                found.add(node)
+        return frozenset(found)
+
+    def is_on_demand(self, node: fx.Node) -> bool:
+        """Whether a node is computed from parameters alone and anew by every reader, so that it is never stale."""
+        return node in self._on_demand
+
+    @cached_property
     def written(self) -> frozenset[object]:
         """Storages of parameters, buffers and constants that some operator writes to."""
         own = {node.meta.get("storage") for node in self.nodes if node.op == "get_attr"}
@@ -106,6 +127,14 @@ class Program:
             for operand in _written_nodes(node)
         }
         return frozenset(own & written)
+
+    def is_written_over(self, number: int) -> bool:
+        """Whether a later operator may write to the memory of a node's result."""
+        storage = self.nodes[number].meta.get("storage")
+        written = (
+            one for node in self.nodes[number + 1 :] if node.op == "call_function" for one in _written_nodes(node)
+        )
+        return any(one.meta.get("storage") == storage for one in written)
 
     def attribute(self, node: fx.Node) -> torch.Tensor:
         """The tensor of a `get_attr` node; a copy where the graph writes to it, so that the model stays as it is."""
@@ -139,20 +168,44 @@ def correspondence(base: Program, made: Program) -> Mapping[int, int] | None:
     return {one + i: other + i for one, other, size in matcher.get_matching_blocks() for i in range(size)}
 
 
+def _block(node: fx.Node, blocked: set[fx.Node]) -> None:
+    """Add a node and everything that it is made of."""
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if one not in blocked:
+            blocked.add(one)
+            waiting.extend(one.all_input_nodes)
+
+
+def _repeatable(node: fx.Node) -> bool:
+    """Whether running an operator again gives the same and changes nothing."""
+    schema = getattr(node.target, "_schema", None)
+    tags = getattr(node.target, "tags", ())
+    return schema is not None and not list(_written_nodes(node)) and torch.Tag.nondeterministic_seeded not in tags
+
+
 def _written_nodes(node: fx.Node) -> Iterable[fx.Node]:
     schema = getattr(node.target, "_schema", None)
-    if schema is None or not schema.is_mutable:
+    if schema is None:
         return ()
-    bound = [*zip((a.name for a in schema.arguments), node.args, strict=False), *node.kwargs.items()]
+    bound = dict([*zip((a.name for a in schema.arguments), node.args, strict=False), *node.kwargs.items()])
     names = {a.name for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write}
-    return [value for name, value in bound if name in names and isinstance(value, fx.Node)]
+    if any(bound.get(word) is True for word in _UPDATES):
+        names |= {"running_mean", "running_var"}  # which no schema says
+    return [value for name, value in bound.items() if name in names and isinstance(value, fx.Node)]
+
+
+def _storage(value: Any) -> int:
+    return int(value.untyped_storage()._cdata) if isinstance(value, torch.Tensor) else 0
 
 
 class Run:
     """One pass of a model over one batch, which goes on from wherever it stopped.
 
     Nodes are numbered as in the first recording, whatever recording serves this batch. Values are dropped after their
-    last use, unless `held` keeps them longer. The model's own tensors are read at the moment an operator runs, so
+    last use, unless `held` keeps them longer; a held value is what its operator gave, even where a later one writes
+    over it. The model's own tensors, and what is computed from them alone, are read at the moment an operator runs, so
     weights that changed meanwhile take effect.
 
     Args:
@@ -168,6 +221,7 @@ class Run:
         self.program = program
         self.position = 0  # in `program`
         self.values: dict[int, Any] = {}  # by number in `program`
+        self.snapshots: dict[int, Any] = {}  # of held values that a later operator has written over
         self._inputs, self._places = inputs, places
         self._first_held = tuple(held)
         self._held = frozenset(self._place(number) for number in self._first_held)
@@ -201,6 +255,7 @@ class Run:
         """Let go of a held value; one that a later operator reads stays until then."""
         place = self._place(number)
         self._held -= {place}
+        self.snapshots.pop(place, None)
         if self.program.last_uses[place] < self.position:
             self.values.pop(place, None)
 
@@ -209,9 +264,9 @@ class Run:
         return tuple(self._tensor(number) for number in self.program.outputs)
 
     def _tensor(self, place: int) -> torch.Tensor:
-        node = self.program.nodes[place]
-        found = self.program.attribute(node) if node.op == "get_attr" else self.values[place]
-        return found[0] if isinstance(found, (list, tuple)) else found
+        found = self.snapshots[place] if place in self.snapshots else self.operand(self.program.nodes[place])
+        tensor: torch.Tensor = found[0] if isinstance(found, (list, tuple)) else found
+        return tensor
 
     def _place(self, number: int) -> int:
         if self._places is None:
@@ -237,11 +292,22 @@ class Run:
         elif node.op == "get_attr":
             if node.meta.get("storage") in self.program.written:
                 self.values[place] = self.program.attribute(node)
-        else:
+        elif not self.program.is_on_demand(node):
+            self._keep_held(node)
             self.values[place] = self._call(node)
         for dead in self.program.dying[place]:
             if dead not in self._held:
                 self.values.pop(dead, None)
+
+    def _keep_held(self, node: fx.Node) -> None:
+        """Copy the held values that an operator is about to write over."""
+        written = {_storage(self.operand(operand)) for operand in _written_nodes(node)}
+        if not written:
+            return
+        for place in self._held & self.values.keys() - self.snapshots.keys():
+            value = self.values[place]
+            if not written.isdisjoint(map(_storage, value if isinstance(value, (list, tuple)) else (value,))):
+                self.snapshots[place] = torch.utils._pytree.tree_map_only(torch.Tensor, torch.clone, value)
 
     def _call(self, node: fx.Node) -> Any:
         args = fx.node.map_arg(node.args, self.operand)
@@ -258,7 +324,9 @@ class Run:
     def operand(self, node: fx.Node) -> Any:
         """What an operator that is next to run is given for one of its arguments."""
         number = self.program.numbers[node]
-        return self.values[number] if number in self.values else self.program.attribute(node)
+        if number in self.values:
+            return self.values[number]
+        return self._call(node) if self.program.is_on_demand(node) else self.program.attribute(node)
 
 
 class Recordings:

@@ -105,7 +105,7 @@ def compensate(
     others = batches if teacher_calibration is None else _batches(teacher_calibration, "teacher_calibration")
     if len(batches) != len(others):
         raise CompensationError(f"{len(batches)} calibration batches for the student, {len(others)} for the teacher.")
-    with _all_or_nothing(named_tensors(student), {copy.student for copy in plan.copies}):
+    with _all_or_nothing(named_tensors(student), named_tensors(student)):
         apply_plan(plan, student, teacher)
         walk = Walk((student, teacher), (batches, others), settings)
         models = (named_tensors(student), named_tensors(teacher))

@@ -13,15 +13,12 @@ from wsel_graph.errors import CompensationError
 from wsel_graph.starts.contractions import Contraction
 from wsel_graph.starts.frontier import Batch
 from wsel_graph.starts.gains import Gain
-from wsel_graph.starts.least_squares import Moments, solve
+from wsel_graph.starts.least_squares import NO_BETTER, WORTHWHILE, Moments, rounding, solve, stays
 from wsel_graph.starts.parameters import Seen
 from wsel_graph.starts.targets import Target
 
 CHUNK = 1 << 24
 """Elements of input rows that are in memory at once."""
-
-EXACT = 64
-"""Relative errors below this many times the rounding of the student's dtype, squared, count as none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +117,7 @@ class Regression:
         self._dtype, self._device = weight.dtype, weight.device
         size = self._form.groups, self._form.inputs + self._free, self._form.outputs
         self._train, self._held = Moments(*size, self._device), Moments(*size, self._device)
+        self._noise = 0.0
 
     def gather(self, use: int, batch: Batch, sample: Sample) -> None:
         """See `Fit`."""
@@ -136,6 +134,7 @@ class Regression:
                 f"{self.name}: {count} positions in the student and {len(wanted)} in the teacher on one batch: give "
                 "both models the same inputs."
             )
+        self._noise += rounding(self._dtype) * (len(picked) - limit) * target.magnitude(batch)
         for start, stop, moments in ((0, limit, self._train), (limit, len(picked), self._held)):
             step = max(1, CHUNK // max(1, self._form.groups * self._form.inputs))
             for place in range(start, stop, step):
@@ -162,11 +161,9 @@ class Regression:
         bias = None if first.bias is None or not self._free else first.bias.read(tensors[first.bias.name]).double()
         if bias is not None:
             start = torch.cat((start, bias.reshape(*own.shape, 1)), -1)
-        floor = EXACT * torch.finfo(self._dtype).eps ** 2
-        found = solve(self._train, self._held, start, own, free=self._free, floor=floor, dtype=self._dtype)
+        found = solve(self._train, self._held, start, own, free=self._free, noise=self._noise, dtype=self._dtype)
         if found.strength is None:
-            why = "exact" if found.before <= floor else "no fit is better on held-out rows"
-            return Outcome(self.name, found.before, found.before, why, False), {}
+            return Outcome(self.name, found.before, found.before, found.why, False), {}
         return Outcome(self.name, found.before, found.after, f"ridge {found.strength:g}", True), self._changes(
             tensors, torch.where(own.unsqueeze(-1), found.weights, start)
         )
@@ -221,16 +218,19 @@ class Rescaling:
         """See `Fit`."""
         own = self._target.own
         start = self._line(tensors, {})
+        if not self._train.count or not self._held.count:
+            return Outcome(self.name, math.nan, math.nan, stays(self._train.count, self._held.count, 0, 0), False), {}
         spread = float(self._held.spread().sum()) or 1.0
-        best, chosen, how = float(self._held.error(*start).sum()) / spread, {}, ""
+        best, chosen, how = float(self._held.error(*start).sum()) / spread, {}, NO_BETTER
         before = best
-        floor = EXACT * torch.finfo(self._reference.dtype).eps ** 2
-        for word, changes in self._candidates(tensors, start, own) if before > floor else ():
+        exact = rounding(self._reference.dtype) * float(self._held.magnitude(*start).sum())
+        if why := stays(self._train.count, self._held.count, before * spread, exact):
+            return Outcome(self.name, before, before, why, False), {}
+        for word, changes in self._candidates(tensors, start, own):
             error = float(self._held.error(*self._line(tensors, changes)).sum()) / spread
-            if error < best:
+            if error < min(best, WORTHWHILE * before) and all(bool(v.isfinite().all()) for v in changes.values()):
                 best, chosen, how = error, changes, word
-        why = how or ("exact" if before <= floor else "no fit is better on held-out rows")
-        return Outcome(self.name, before, best, why, bool(chosen)), chosen
+        return Outcome(self.name, before, best, how, bool(chosen)), chosen
 
     def _candidates(
         self, tensors: Tensors, start: tuple[torch.Tensor, torch.Tensor], own: torch.Tensor
@@ -324,7 +324,7 @@ class _Lines:
     """Moments of pairs of numbers, channel by channel, in float64."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self.count = 0
         self._sums: torch.Tensor | None = None
 
     def add(self, rows: torch.Tensor, targets: torch.Tensor) -> None:
@@ -332,7 +332,7 @@ class _Lines:
         parts = (rows, targets, rows.square(), rows * targets, targets.square())
         sums = torch.stack([part.sum(0) for part in parts])
         self._sums = sums if self._sums is None else self._sums + sums
-        self._count += len(rows)
+        self.count += len(rows)
 
     def _known(self) -> torch.Tensor:
         if self._sums is None:
@@ -342,20 +342,26 @@ class _Lines:
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and unbiased variance of the rows."""
         x, _, xx, _, _ = self._known()
-        mean = x / self._count
-        return mean, ((xx / self._count - mean.square()).clamp_min(0) * self._count / max(1, self._count - 1))
+        mean = x / self.count
+        return mean, ((xx / self.count - mean.square()).clamp_min(0) * self.count / max(1, self.count - 1))
 
     def error(self, slope: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
         """Squared error of a line for every channel, summed over rows."""
         x, y, xx, xy, yy = self._known()
-        squares = yy + slope.square() * xx + self._count * offset.square()
+        squares = yy + slope.square() * xx + self.count * offset.square()
         found: torch.Tensor = squares + 2 * (slope * offset * x - slope * xy - offset * y)
         return found.clamp_min(0)
+
+    def magnitude(self, slope: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+        """Sum of squares, per channel, of all that an error is the difference of."""
+        _, _, xx, _, yy = self._known()
+        found: torch.Tensor = yy + slope.square() * xx + self.count * offset.square()
+        return found
 
     def spread(self) -> torch.Tensor:
         """Squared distance of the targets from their mean, summed over rows."""
         _, y, _, _, yy = self._known()
-        found: torch.Tensor = yy - y.square() / self._count
+        found: torch.Tensor = yy - y.square() / self.count
         return found.clamp_min(0)
 
     def fit(self, start: tuple[torch.Tensor, torch.Tensor], *, shifted: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -365,7 +371,7 @@ class _Lines:
             still = xx <= 0
             slope = torch.where(still, start[0], (xy - start[1] * x) / xx.masked_fill(still, 1))
             return slope, start[1]
-        across, along = xy - x * y / self._count, xx - x.square() / self._count
+        across, along = xy - x * y / self.count, xx - x.square() / self.count
         still = along <= 1e-12 * xx
         slope = torch.where(still, start[0], across / along.masked_fill(still, 1))
-        return slope, (y - slope * x) / self._count
+        return slope, (y - slope * x) / self.count

@@ -70,8 +70,8 @@ class Frontier:
         file = None if self._folder is None else self._folder / f"{number}.pt"
         if file is not None and file.exists():
             held = torch.load(file, weights_only=True)
-            for run, values in zip(batch.runs, held, strict=True):
-                run.values = values
+            for run, (values, snapshots) in zip(batch.runs, held, strict=True):
+                run.values, run.snapshots = values, snapshots
             file.unlink()
         return batch
 
@@ -84,9 +84,9 @@ class Frontier:
             return
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="wsel-"))
-        torch.save([run.values for run in batch.runs], self._folder / f"{number}.pt")
+        torch.save([(run.values, run.snapshots) for run in batch.runs], self._folder / f"{number}.pt")
         for run in batch.runs:
-            run.values = {}
+            run.values, run.snapshots = {}, {}
         self._sizes[number] = 0
         self.spilled += size
 
@@ -102,7 +102,7 @@ def held_bytes(batch: Batch) -> int:
     """Bytes of all memory that the values of a batch hold, shared memory counted once."""
     storages: dict[int, int] = {}
     for run in batch.runs:
-        for value in run.values.values():
+        for value in (*run.values.values(), *run.snapshots.values()):
             for tensor in value if isinstance(value, (list, tuple)) else (value,):
                 if isinstance(tensor, torch.Tensor):
                     storage = tensor.untyped_storage()

@@ -61,7 +61,7 @@ class Gain:
         The run stands right before the operator.
         """
         node, data = run.node(self.number), run.value(self.data)
-        if schema_name(node) in _PRODUCTS | _BATCH:
+        if schema_name(node) in _PRODUCTS or self.statistics is not None:
             return self.channels(data)
         bound = bind(node.target, node.args, node.kwargs)
         given = {name: run.operand(value) if isinstance(value, fx.Node) else value for name, value in bound.items()}

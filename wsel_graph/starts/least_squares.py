@@ -9,12 +9,19 @@ Reference: Hoerl and Kennard, "Ridge regression", Technometrics 12(1), 1970 (gen
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 STRENGTHS = (1e-11, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Ridge strengths that are tried, relative to the second moment of every input."""
+
+EXACT = 64
+"""Squared errors below this many times a rounding, squared, of what they are the difference of count as none."""
+
+ROUNDING = 16 * torch.finfo(torch.float64).eps
+"""Relative rounding of an error that is computed from moments in float64."""
 
 WORTHWHILE = 0.999
 """Weights stay as they are unless the error falls below this share of what it was."""
@@ -56,9 +63,38 @@ class Moments:
         explained = 2 * self.cross.mT - weights @ self.inputs
         return (self.squares - (weights * explained).sum(-1)).clamp_min(0)
 
+    def magnitude(self, weights: torch.Tensor) -> torch.Tensor:
+        """Sum of squares of all that an error is the difference of: `(groups, outputs)`. Rounding grows with it."""
+        terms = weights.square() @ self.inputs.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
+        return self.squares + terms.squeeze(-1)
+
     def spread(self) -> torch.Tensor:
         """Squared distance of every target from its mean, summed over rows: `(groups, outputs)`."""
         return (self.squares - self.sums.square() / max(1, self.count)).clamp_min(0)
+
+
+NO_BETTER = "no fit is better on held-out rows"
+
+
+def rounding(dtype: torch.dtype) -> float:
+    """Share of the sum of squares of what is subtracted that an error may be by rounding alone."""
+    return EXACT * torch.finfo(dtype).eps ** 2 + ROUNDING
+
+
+def stays(train: int, held: int, before: float, exact: float) -> str:
+    """Why the selected values stay, before anything is tried; nothing where they may not.
+
+    Args:
+        train: Rows to fit.
+        held: Rows to judge by.
+        before: Squared error of the selected values.
+        exact: Squared error below which they count as exact.
+    """
+    if not train or not held:
+        return "too few rows to fit some and judge by others: give more calibration batches"
+    if not math.isfinite(before):
+        return "activations are not finite on these batches"
+    return "exact" if before <= exact else ""
 
 
 def bytes_needed(groups: int, inputs: int, outputs: int) -> int:
@@ -98,12 +134,14 @@ class Solution:
         strength: Ridge strength; None where the starting weights are the best.
         before: Squared error of the starting weights over the spread of the targets.
         after: The same for `weights`.
+        why: Why the starting weights stay; nothing where they do not.
     """
 
     weights: torch.Tensor
     strength: float | None
     before: float
     after: float
+    why: str = ""
 
 
 def solve(
@@ -113,7 +151,7 @@ def solve(
     own: torch.Tensor,
     *,
     free: bool,
-    floor: float,
+    noise: float,
     dtype: torch.dtype,
 ) -> Solution:
     """Fit weights, and keep the starting ones unless held-out rows say that others are better.
@@ -124,7 +162,7 @@ def solve(
         start: The student's own weights, float64 `(groups, outputs, inputs)`.
         own: Which outputs have a target, bool `(groups, outputs)`.
         free: Whether the last input is the constant of a bias.
-        floor: Relative error below which the starting weights count as exact.
+        noise: Squared error that the targets have by themselves, summed over held-out rows.
         dtype: Of the student's weights: what is judged are weights that it can hold.
     """
     spread = float(held.spread()[own].sum()) or 1.0
@@ -132,9 +170,11 @@ def solve(
     def error(weights: torch.Tensor) -> float:
         return float(held.error(weights)[own].sum()) / spread
 
-    best = Solution(start, None, before := error(start), before)
-    if before <= floor:
-        return best
+    before = error(start)
+    exact = noise + rounding(dtype) * float(held.magnitude(start)[own].sum())
+    if why := stays(train.count, held.count, before * spread, exact):
+        return Solution(start, None, before, before, why)
+    best = Solution(start, None, before, before, NO_BETTER)
     for strength in STRENGTHS:
         weights = ridge(train, start, strength, free=free)
         if weights is None:

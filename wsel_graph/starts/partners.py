@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import torch
+from torch import fx
+
 from wsel_graph.capture.replay import Program
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.plan import Copy, Plan
 from wsel_graph.starts.channels import Channels, paired_channels
 from wsel_graph.starts.contractions import Contraction, contraction
 from wsel_graph.starts.gains import Gain, gain
+from wsel_graph.starts.parameters import seen_parameter
 from wsel_graph.starts.positions import same_positions
 from wsel_graph.starts.targets import Operator, feature_dims
 
@@ -34,16 +38,19 @@ class Operators:
     Attributes:
         uses: For a weight or scale, every operator that uses it, in order of execution.
         odd: Parameters that are used in a way that cannot be fitted, with the reason.
+        readers: For every parameter and buffer, the graph nodes that read it, through whatever views.
     """
 
     uses: dict[str, list[Operator]] = field(default_factory=dict)
     odd: dict[str, str] = field(default_factory=dict)
+    readers: dict[str, set[int]] = field(default_factory=dict)
 
 
 def operators(program: Program) -> Operators:
     """All contractions, norms and gains of a model."""
     found = Operators()
     for number, node in enumerate(program.nodes):
+        _note_reader(program, node, found.readers)
         seen = contraction(program, number) or gain(program, number)
         if isinstance(seen, str):
             found.odd |= dict.fromkeys(_parameters(node.all_input_nodes), seen)
@@ -53,6 +60,15 @@ def operators(program: Program) -> Operators:
             name = seen.scale.name if seen.scale is not None else (seen.statistics or ("",))[0]
             found.uses.setdefault(name, []).append(seen)
     return found
+
+
+def _note_reader(program: Program, node: fx.Node, readers: dict[str, set[int]]) -> None:
+    """Note a node under every parameter that it reads; a view only where it is a result of the model."""
+    if seen_parameter(program, node) is not None and node not in program.captured.outputs:
+        return
+    for operand in node.all_input_nodes:
+        if (seen := seen_parameter(program, operand)) is not None:
+            readers.setdefault(seen.name, set()).add(program.numbers[node])
 
 
 def _parameters(nodes: Iterable[object]) -> Iterable[str]:
@@ -76,10 +92,17 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """One parameter of the student, with all its uses in order of execution."""
+    """One parameter of the student, with all its uses in order of execution.
+
+    Attributes:
+        name: The parameter.
+        uses: Its operators.
+        private: The parameters and buffers that nothing but these operators reads.
+    """
 
     name: str
     uses: tuple[Use, ...]
+    private: frozenset[str] = frozenset()
 
 
 def pairings(plan: Plan, student: Side, teacher: Side) -> tuple[list[Pairing], dict[str, str]]:
@@ -94,11 +117,35 @@ def pairings(plan: Plan, student: Side, teacher: Side) -> tuple[list[Pairing], d
         if name not in copies:
             continue
         made = [_use(place, uses, copies[name], theirs, (student, teacher)) for place in range(len(uses))]
-        if reasons := [one for one in made if isinstance(one, str)]:
-            kept[name] = reasons[0]
+        reasons = [one for one in made if isinstance(one, str)]
+        if reason := _shared(name, ours, student) or next(iter(reasons), ""):
+            kept[name] = reason
         else:
-            found.append(Pairing(name, tuple(one for one in made if isinstance(one, Use))))
+            numbers = {use.number for use in uses}
+            private = frozenset(one for one, readers in ours.readers.items() if readers <= numbers)
+            found.append(Pairing(name, tuple(one for one in made if isinstance(one, Use)), private))
     return found, kept
+
+
+def _shared(name: str, found: Operators, side: Side) -> str:
+    """Why a parameter cannot be fitted where it is used: others would change with it; nothing where it can."""
+    uses = found.uses[name]
+    if others := found.readers.get(name, set()) - {use.number for use in uses}:
+        return f"{side.name(min(others))} reads it too, in another way"
+    first = uses[0]
+    if isinstance(first, Contraction) and not all(_same_part(first, use) for use in uses[1:]):
+        return "its uses differ in the part of it that they see, or in what they add"
+    return ""
+
+
+def _same_part(one: Contraction, other: Operator) -> bool:
+    if not isinstance(other, Contraction):
+        return False
+    matrices = [use.form.matrix(use.weight.numbers) for use in (one, other)]
+    if one.bias is None or other.bias is None:
+        return one.bias is other.bias and torch.equal(*matrices)
+    biases = one.bias.name == other.bias.name and torch.equal(one.bias.numbers, other.bias.numbers)
+    return biases and torch.equal(*matrices)
 
 
 def _use(

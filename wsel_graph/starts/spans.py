@@ -57,6 +57,8 @@ class Spans:
 
     def _moved_norm(self, use: Use) -> OutputTarget | None:
         """The norm at the end of a block whose next teacher blocks are skipped: that of the last skipped one."""
+        if len(use.partners) > 1:
+            return None
         ((name, partner),) = use.partners.items()
         after = self._teacher_gain(self._source(use.operator.number, partner.number))
         if after is None or after.number == partner.number:
@@ -86,7 +88,13 @@ class Spans:
         channels = _stream_channels(use, ours, theirs)
         if channels is None:
             return None
-        return StreamTarget(use.channels.own, ours, stream, None if repaired else theirs.other, theirs.dim, channels)
+        alive = ours.living(self._student.program, use.channels.own)
+        if not bool(alive.any()):
+            return None
+        before = None if repaired else theirs.other
+        if before is not None and self._teacher.program.is_written_over(before):
+            return None  # what is held of it is not what was added
+        return StreamTarget(use.channels.own[alive], ours, stream, before, theirs.dim, channels[alive])
 
     def _repaired(self, ours: Branch) -> bool:
         if self._aims.repair == "last":

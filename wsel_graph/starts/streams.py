@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from wsel_graph.capture.replay import Program, Run
+from wsel_graph.capture.replay import Program
 from wsel_graph.starts.contractions import Contraction
 from wsel_graph.starts.frontier import Batch
 from wsel_graph.starts.gains import Gain, gain
@@ -52,9 +52,20 @@ class Branch:
         shape = tuple(node(self.start.number).meta["value"].shape)
         return _moved(node, self.layout, torch.arange(torch.Size(shape).numel()).reshape(shape))
 
-    def scale(self, run: Run) -> torch.Tensor | None:
+    def places(self, channels: torch.Tensor) -> torch.Tensor:
+        """Where these channels of the contraction are in the sum; every one is there once."""
+        return self.order.argsort()[torch.searchsorted(self.order.sort().values, channels)]
+
+    def living(self, program: Program, channels: torch.Tensor) -> torch.Tensor:
+        """Which of these channels of the contraction the gains let through, bool."""
+        scale = self.scale(program)
+        if scale is None:
+            return torch.ones(len(channels), dtype=torch.bool)
+        return ((scale != 0) & scale.isfinite()).cpu()[self.places(channels)]
+
+    def scale(self, program: Program) -> torch.Tensor | None:
         """What the gains multiply every channel of the sum with, `(channels)`; None where there are none."""
-        tensors = {state.name: state.tensor for state in run.program.captured.states}
+        tensors = {state.name: state.tensor for state in program.captured.states}
         found = None
         for one in self.gains:
             if one.scale is not None:
@@ -146,13 +157,20 @@ class StreamTarget:
         """See `Target`."""
         run, branch = batch.student, self.ours
         missing = self._missing(batch)
-        if (scale := branch.scale(run)) is not None:
+        if (scale := branch.scale(run.program)) is not None:
             missing = missing / scale
         numbers = branch.numbers(run.node).movedim(branch.dim, -1).reshape(-1)
         shape = tuple(run.node(branch.start.number).meta["value"].shape)
         flat = missing.new_zeros(torch.Size(shape).numel())
         flat[numbers.to(flat.device)] = missing.reshape(-1)
         return branch.start.form.channels(flat.reshape(shape))[:, self.own]
+
+    def magnitude(self, batch: Batch) -> float:
+        """See `Target`."""
+        after = batch.teacher_run.value(self.stream).movedim(self.dim, -1)[..., self.theirs].double()
+        if (scale := self.ours.scale(batch.student.program)) is not None:
+            after = after / scale[self.ours.places(self.own)]
+        return float(after.square().sum()) / max(1, after[..., 0].numel())
 
     def _missing(self, batch: Batch) -> torch.Tensor:
         """Float64, laid out as the student's sum with its channels last."""

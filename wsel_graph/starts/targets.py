@@ -37,6 +37,10 @@ class Target(Protocol):
         """Float64 `(rows, channels of own)`, rows in row-major order of positions."""
         ...
 
+    def magnitude(self, batch: Batch) -> float:
+        """Sum of squares, per row, of values that a target is the difference of; 0 where it is none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutputTarget:
@@ -65,6 +69,10 @@ class OutputTarget:
             order.append(places)
         columns = torch.cat(order).argsort()
         return torch.cat(parts, 1)[:, columns.to(parts[0].device)]
+
+    def magnitude(self, batch: Batch) -> float:
+        """See `Target`."""
+        return 0.0
 
 
 def output_rows(operator: Operator, output: torch.Tensor) -> torch.Tensor:

@@ -95,11 +95,18 @@ class Walk:
         uses = [use for own in operators(self._sides[0].program).uses.values() for use in own]
         norms = [use for use in uses if isinstance(use, Gain) and use.statistics is not None]
         wanted = [norm for norm in norms if norm.statistics and (means is None or norm.statistics[0] in means)]
-        events = [Event(norm.number, Recalibration(norm), 0, 1, None, 1) for norm in wanted]
+        names = [norm.statistics[0] for norm in wanted if norm.statistics]
+        self.kept |= {mean: "a batch norm that is used several times" for mean in names if names.count(mean) > 1}
+        once = [norm for norm, mean in zip(wanted, names, strict=True) if names.count(mean) == 1]
+        events = [Event(norm.number, Recalibration(norm), 0, 1, None, 1) for norm in once]
         return sorted(events, key=lambda event: event.number)
 
     def _fits(self, pairing: Pairing, spans: Spans, filled: frozenset[str]) -> Iterator[Event]:
         targets = [spans.target(use) for use in pairing.uses]
+        if any(not torch.equal(targets[0].own, other.own) for other in targets[1:]):
+            self.kept[pairing.name] = "its uses stand for other channels of the teacher's each"
+            return
+        filled = filled & pairing.private
         contractions = [use.operator for use in pairing.uses if isinstance(use.operator, Contraction)]
         gains = [use.operator for use in pairing.uses if isinstance(use.operator, Gain)]
         if contractions:
@@ -136,7 +143,7 @@ class Walk:
         last = {node: place for place, event in enumerate(events) for node in event.teacher_nodes}
         outcomes = []
         batches = [self._start(number, held) for number in range(len(self._batches[0]))]
-        with Frontier(batches, self._settings.memory) as frontier:
+        with torch.random.fork_rng(), Frontier(batches, self._settings.memory) as frontier:
             for place, event in enumerate(watch(events)):
                 done = journal.read(place) if event.uses == 1 else None
                 if done is None:
