@@ -13,7 +13,7 @@ from wsel_graph.errors import CompensationError
 from wsel_graph.starts.contractions import Contraction
 from wsel_graph.starts.frontier import Batch
 from wsel_graph.starts.gains import Gain
-from wsel_graph.starts.least_squares import NO_BETTER, WORTHWHILE, Moments, rounding, solve, stays
+from wsel_graph.starts.least_squares import NO_BETTER, WORTHWHILE, Moments, centred, rounding, solve, stays
 from wsel_graph.starts.parameters import Seen
 from wsel_graph.starts.targets import Target
 
@@ -100,12 +100,19 @@ class Regression:
     Args:
         operators: Every use of the weight.
         targets: What each is to compute.
-        start: The student's tensors.
+        tensors: The student's.
         free: Whether the bias may change too.
+        centred: Whether a batch norm that is estimated anew takes the mean off the result, so that it does not count.
     """
 
     def __init__(
-        self, operators: Sequence[Contraction], targets: Sequence[Target], tensors: Tensors, *, free: bool
+        self,
+        operators: Sequence[Contraction],
+        targets: Sequence[Target],
+        tensors: Tensors,
+        *,
+        free: bool,
+        centred: bool = False,
     ) -> None:
         self._operators, self._targets = operators, targets
         first = operators[0]
@@ -113,9 +120,11 @@ class Regression:
         self.names = (self.name, *([first.bias.name] if first.bias is not None else []))
         self._form = first.form
         self._free = free and first.bias is not None
+        self._centred = centred and first.bias is None
+        self._constant = self._free or self._centred
         weight = tensors[self.name]
         self._dtype, self._device = weight.dtype, weight.device
-        size = self._form.groups, self._form.inputs + self._free, self._form.outputs
+        size = self._form.groups, self._form.inputs + self._constant, self._form.outputs
         self._train, self._held = Moments(*size, self._device), Moments(*size, self._device)
         self._noise = 0.0
 
@@ -143,7 +152,7 @@ class Regression:
 
     def _rows(self, operator: Contraction, data: torch.Tensor, picked: torch.Tensor) -> torch.Tensor:
         rows = operator.form.rows(data, picked).double()
-        return torch.cat((rows, rows.new_ones(*rows.shape[:2], 1)), -1) if self._free else rows
+        return torch.cat((rows, rows.new_ones(*rows.shape[:2], 1)), -1) if self._constant else rows
 
     def _laid(self, target: Target, wanted: torch.Tensor) -> torch.Tensor:
         """Target rows `(groups, rows, outputs)`; channels without a target are zero."""
@@ -161,10 +170,13 @@ class Regression:
         bias = None if first.bias is None or not self._free else first.bias.read(tensors[first.bias.name]).double()
         if bias is not None:
             start = torch.cat((start, bias.reshape(*own.shape, 1)), -1)
-        found = solve(self._train, self._held, start, own, free=self._free, noise=self._noise, dtype=self._dtype)
+        if self._centred:
+            start = centred(self._train, torch.cat((start, start.new_zeros(*own.shape, 1)), -1))
+        found = solve(self._train, self._held, start, own, free=self._constant, noise=self._noise, dtype=self._dtype)
         if found.strength is None:
             return Outcome(self.name, found.before, found.before, found.why, False), {}
-        return Outcome(self.name, found.before, found.after, f"ridge {found.strength:g}", True), self._changes(
+        how = f"ridge {found.strength:g}" if found.strength else "scaled"
+        return Outcome(self.name, found.before, found.after, how, True), self._changes(
             tensors, torch.where(own.unsqueeze(-1), found.weights, start)
         )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-STRENGTHS = (1e-11, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+STRENGTHS = (1e-11, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Ridge strengths that are tried, relative to the second moment of every input."""
 
 EXACT = 64
@@ -125,13 +125,44 @@ def ridge(train: Moments, start: torch.Tensor, strength: float, *, free: bool) -
     return start + change if bool(torch.isfinite(change).all()) else None
 
 
+def centred(train: Moments, start: torch.Tensor) -> torch.Tensor:
+    """The same weights with the bias, their last column, that gives the targets' means on the training rows."""
+    made = (start[..., :-1] * train.inputs[:, -1:, :-1]).sum(-1)
+    return torch.cat((start[..., :-1], ((train.sums - made) / max(1, train.count)).unsqueeze(-1)), -1)
+
+
+def scaled(train: Moments, start: torch.Tensor, *, free: bool) -> torch.Tensor:
+    """The starting weights with the factor (and bias) per output that comes closest to the targets.
+
+    Dropping inputs changes the scale of a sum first of all. An output that goes against its target keeps its weights.
+
+    Args:
+        train: Moments of the training rows.
+        start: `(groups, outputs, inputs)`.
+        free: Whether the last input is the constant of a bias.
+    """
+    slopes = start.clone()
+    if free:
+        slopes[..., -1] = 0
+    made = slopes @ train.inputs
+    squares, products = (made * slopes).sum(-1), (slopes * train.cross.mT).sum(-1)
+    if free:
+        sums = made[..., -1]
+        squares = squares - sums.square() / max(1, train.count)
+        products = products - sums * train.sums / max(1, train.count)
+    usable = (products > 0) & (squares > 1e-12 * (made * slopes).sum(-1))
+    factor = torch.where(usable, products / squares.masked_fill(~usable, 1), 1.0)
+    found = slopes * factor.unsqueeze(-1)
+    return centred(train, found) if free else found
+
+
 @dataclass(frozen=True, slots=True)
 class Solution:
     """The best weights found, and how good they are on held-out rows.
 
     Attributes:
         weights: `(groups, outputs, inputs)`, float64.
-        strength: Ridge strength; None where the starting weights are the best.
+        strength: Ridge strength; 0 where outputs were only scaled, None where the starting weights are the best.
         before: Squared error of the starting weights over the spread of the targets.
         after: The same for `weights`.
         why: Why the starting weights stay; nothing where they do not.
@@ -175,8 +206,12 @@ def solve(
     if why := stays(train.count, held.count, before * spread, exact):
         return Solution(start, None, before, before, why)
     best = Solution(start, None, before, before, NO_BETTER)
+    same = scaled(train, start, free=free).to(dtype).double()
+    if (after := error(same)) < WORTHWHILE * before:
+        best = Solution(same, 0.0, before, after)
+    prior = best.weights
     for strength in STRENGTHS:
-        weights = ridge(train, start, strength, free=free)
+        weights = ridge(train, prior, strength, free=free)
         if weights is None:
             continue
         weights = weights.to(dtype).double()

@@ -15,7 +15,7 @@ from wsel_graph.plan import Plan
 from wsel_graph.starts.contractions import Contraction
 from wsel_graph.starts.fits import Fit, Outcome, Recalibration, Regression, Rescaling, Sample
 from wsel_graph.starts.frontier import Batch, Frontier
-from wsel_graph.starts.gains import Gain
+from wsel_graph.starts.gains import Gain, gain
 from wsel_graph.starts.journal import Journal
 from wsel_graph.starts.least_squares import bytes_needed
 from wsel_graph.starts.partners import Pairing, Side, operators, pairings
@@ -116,7 +116,8 @@ class Walk:
                 self.kept[pairing.name] = f"its second moments need {need >> 20:,} MB, more than the memory allowed"
                 return
             free = bias is not None and bias.name in filled
-            fit: Fit = Regression(contractions, targets, self.tensors, free=free)
+            centred = all(self._feeds_batch_norm(own, filled) for own in contractions)
+            fit: Fit = Regression(contractions, targets, self.tensors, free=free, centred=centred)
             inputs = form.inputs
         elif len(gains) == 1:
             fit, inputs = Rescaling(gains[0], targets[0], self.tensors, filled), 1
@@ -126,6 +127,14 @@ class Walk:
         numbers = [use.operator.number for use in pairing.uses]
         for use, (number, target) in enumerate(zip(numbers, targets, strict=True)):
             yield Event(number, fit, use, len(targets), target, inputs)
+
+    def _feeds_batch_norm(self, contraction: Contraction, filled: frozenset[str]) -> bool:
+        """Whether nothing but a batch norm that is estimated anew reads the result."""
+        program = self._sides[0].program
+        readers = list(program.nodes[contraction.number].users)
+        only = readers[0] if len(readers) == 1 else None
+        norm = gain(program, program.numbers[only]) if only is not None and only.op == "call_function" else None
+        return norm is not None and norm.statistics is not None and filled.issuperset(norm.statistics)
 
     # -- doing it
 
