@@ -57,6 +57,8 @@ def built(make: Callable[[], nn.Module], seed: int) -> nn.Module:
                 tensor.copy_(0.5 + torch.rand_like(tensor))
             elif tensor.dim() == 1 and tensor.is_floating_point() and "inv_freq" not in name:
                 tensor.add_(0.1 * torch.randn_like(tensor))
+            elif tensor.is_floating_point() and not tensor.any():
+                tensor.normal_(0, 0.1)  # a head that starts at zero
     return model
 
 
@@ -91,7 +93,9 @@ def albert(k: int, depth: int) -> nn.Module:
 
 
 def gpt2(k: int, depth: int) -> nn.Module:
-    config = hf.GPT2Config(vocab_size=97, n_positions=32, n_embd=16 * k, n_layer=depth, n_head=2 * k, initializer_range=0.2)
+    config = hf.GPT2Config(
+        vocab_size=97, n_positions=32, n_embd=16 * k, n_layer=depth, n_head=2 * k, initializer_range=0.2
+    )
     return hf.GPT2LMHeadModel(config)
 
 
@@ -231,11 +235,18 @@ PAIRS: dict[str, Pair] = {
     "ViT": Pair(vit, images(16)),
     "ConvNeXt": Pair(convnext, images(32), (1, 2)),
     "ResNet": Pair(resnet, images(32), (1, 2)),
-    "MobileNetV3": Pair(mobilenet, images(32), (2, 4)),
-    "EfficientNet": Pair(efficientnet, images(32), (2, 4)),
+    "MobileNetV3": Pair(mobilenet, images(32), (1, 2)),
+    "EfficientNet": Pair(efficientnet, images(32), (1, 2)),
     "Mixer": Pair(mixer, images(16)),
     "Swin": Pair(swin, images(32)),
     "audio": Pair(Audio, lambda count: torch.randn(count, 1, 120)),
     "U-Net": Pair(UNet, images(16), (1, 2)),
     "LSTM": Pair(Recurrent, lambda count: torch.randn(count, 3, 14), (1, 1)),
 }
+
+
+def cast(batch: Any, dtype: torch.dtype) -> Any:
+    """A batch whose floating tensors have another type."""
+    return torch.utils._pytree.tree_map_only(
+        torch.Tensor, lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor, batch
+    )
