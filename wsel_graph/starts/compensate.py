@@ -30,6 +30,9 @@ from wsel_graph.starts.journal import Journal, digest
 from wsel_graph.starts.settings import Aims, Repair, Settings
 from wsel_graph.starts.walk import Event, Walk
 
+TOLERATED = 1e-6
+"""Share by which the error of the results may grow: rounding."""
+
 
 @dataclass(frozen=True, slots=True)
 class Compensation:
@@ -38,22 +41,35 @@ class Compensation:
     Attributes:
         outcomes: One per parameter, in order of the student's execution.
         kept: Parameters that were not fitted, each with the reason.
+        results: How far the student's results are from the teacher's on held-out batches, with the selected and with
+            the fitted values (squared error over spread); None where they cannot be compared.
+        put_back: Whether the fitted results were worse, so that all selected values were put back.
         peak: Most bytes of activations in memory at one time, of both models.
         spilled: Bytes of activations that were written to disk.
     """
 
     outcomes: tuple[Outcome, ...]
     kept: tuple[tuple[str, str], ...] = ()
+    results: tuple[float, float] | None = None
+    put_back: bool = False
     peak: int = 0
     spilled: int = 0
 
     @property
     def fitted(self) -> tuple[str, ...]:
         """The parameters whose values were changed."""
-        return tuple(outcome.name for outcome in self.outcomes if outcome.fitted)
+        return () if self.put_back else tuple(outcome.name for outcome in self.outcomes if outcome.fitted)
 
     def __str__(self) -> str:
         lines = [f"Fitted {len(self.fitted)} of {len(self.outcomes) + len(self.kept)} parameters on held-out rows"]
+        if self.results is not None:
+            before, after = self.results
+            lines.append(f"Results on held-out batches: relative error {before:.3g} selected, {after:.3g} fitted")
+        if self.put_back:
+            lines.append(
+                "PUT BACK: the fitted results are the worse ones, so the selected values stay. The calibration data is "
+                "too little or too uniform for this network: give more, and more varied, batches"
+            )
         lines.extend(f"  {outcome}" for outcome in self.outcomes)
         lines.extend(f"  {name}: not fitted: {reason}" for name, reason in self.kept)
         return "\n".join(lines)
@@ -78,7 +94,11 @@ def compensate(
 
     Weights of linears, matrix products and convolutions are fitted by ridge regression in float64, norms per channel,
     and batch norm statistics are estimated anew; the rest stays selected. What would be worse on held-out calibration
-    rows keeps its selected values. Where a plan's rules name tensors to compensate, only those are.
+    rows keeps its selected values, and where the model's results on held-out batches get worse, all selected values are
+    put back. Where a plan's rules name tensors to compensate, only those are.
+
+    Every fifth batch is held out: put what is alike (crops of one picture, parts of one text) into one batch, or the
+    held-out ones say nothing.
 
     A fitted start is easily lost: begin training with a small learning rate and a warm-up (`diagnose` recommends one).
 
@@ -86,7 +106,7 @@ def compensate(
         plan: The plan for these two models.
         student: The network to initialise.
         teacher: The pretrained network; it is not changed.
-        calibration: Batches of inputs, each as `example_inputs`; no labels. Every fifth is held out.
+        calibration: Batches of inputs, each as `example_inputs`; no labels.
         teacher_calibration: The same batches as the teacher takes them, where that differs.
         repair: Which branches make the student's residual stream right and not only their own output: `last`,
             `always` or `never`.
@@ -110,8 +130,17 @@ def compensate(
         walk = Walk((student, teacher), (batches, others), settings)
         models = (named_tensors(student), named_tensors(teacher))
         key = "" if resume is None else digest(plan, settings, [*batches, *others], models)
+        judged = not any(kept.parameter for kept in plan.kept)  # own values of the student say nothing
+        before = walk.error_of_results() if judged else None
+        selected = {copy.student: walk.tensors[copy.student].detach().clone() for copy in plan.copies}
         outcomes = walk.run(walk.compensation(plan), Journal(resume, key), _watch("Compensating", progress))
-    return Compensation(tuple(outcomes), tuple(walk.kept.items()), walk.peak, walk.spilled)
+        after = None if before is None else walk.error_of_results()
+        worse = before is not None and after is not None and not after <= before * (1 + TOLERATED)
+        if worse:
+            _restore(walk.tensors, selected)
+    results = None if before is None or after is None else (before, after)
+    kept = tuple(walk.kept.items())
+    return Compensation(tuple(outcomes), kept, results, worse, walk.peak, walk.spilled)
 
 
 def recalibrate(
@@ -135,7 +164,7 @@ def recalibrate(
         raise CompensationError(f"{type(student).__name__} has no batch norms with running statistics to recalibrate.")
     with _all_or_nothing(named_tensors(student), {name for event in events for name in event.fit.names}):
         outcomes = walk.run(events, Journal(None, ""), _watch("Recalibrating", progress))
-    return Compensation(tuple(outcomes), (), walk.peak, walk.spilled)
+    return Compensation(tuple(outcomes), peak=walk.peak, spilled=walk.spilled)
 
 
 def _batches(given: Iterable[Any], what: str) -> list[Inputs]:
@@ -154,10 +183,14 @@ def _all_or_nothing(tensors: Mapping[str, torch.Tensor], names: Iterable[str]) -
     try:
         yield
     except BaseException:
-        with torch.no_grad():
-            for name, values in before.items():
-                tensors[name].copy_(values)
+        _restore(tensors, before)
         raise
+
+
+def _restore(tensors: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for name, own in values.items():
+            tensors[name].copy_(own)
 
 
 def _watch(title: str, progress: bool | None) -> Callable[[Iterable[Event]], Iterable[Event]]:

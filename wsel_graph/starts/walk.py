@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from wsel_graph.capture.inputs import Inputs
+from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.capture.replay import Recordings
 from wsel_graph.coupling.graph import trace
 from wsel_graph.plan import Plan
@@ -135,6 +136,39 @@ class Walk:
         only = readers[0] if len(readers) == 1 else None
         norm = gain(program, program.numbers[only]) if only is not None and only.op == "call_function" else None
         return norm is not None and norm.statistics is not None and filled.issuperset(norm.statistics)
+
+    # -- judging it
+
+    def error_of_results(self) -> float | None:
+        """How far the student's results are from the teacher's on held-out batches: squared error over spread.
+
+        None where no result of the two has one shape.
+        """
+        sides = [[(n, side.program.nodes[n].meta["value"]) for n in side.program.outputs] for side in self._sides]
+        pairs = [
+            (ours, theirs)
+            for (ours, small), (theirs, large) in zip(*sides, strict=False)
+            if isinstance(small, TensorInfo) and isinstance(large, TensorInfo) and small.dtype.is_floating_point
+            and small.shape == large.shape and small.shape
+        ]  # fmt: skip
+        error = spread = 0.0
+        for number in self._held_out() if pairs else ():
+            runs = [made.run(own[number], held) for made, own, held in zip(
+                self._recordings, self._batches, zip(*pairs, strict=True), strict=True
+            )]  # fmt: skip
+            for run in runs:
+                run.advance()
+            for ours, theirs in pairs:
+                made, wanted = (
+                    run.value(n).double().flatten(0, -2) for run, n in zip(runs, (ours, theirs), strict=True)
+                )
+                error += float((made - wanted).square().sum())
+                spread += float((wanted - wanted.mean(0)).square().sum())
+        return error / spread if spread else None
+
+    def _held_out(self) -> range:
+        count = len(self._batches[0])
+        return range(HELD_EVERY - 1, count, HELD_EVERY) if count >= HELD_EVERY else range(count)
 
     # -- doing it
 
