@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
+from wsel_graph.apply.merge import merge_faults, merged
 from wsel_graph.apply.resize import resized
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Copy, Indices, Plan
@@ -37,7 +38,10 @@ def apply_plan(plan: Plan, student: nn.Module | Tensors, teacher: nn.Module | Te
     if student is teacher:
         raise PlanError("student and teacher are the same object: nothing can be initialised from itself")
     targets, sources = named_tensors(student), named_tensors(teacher)
-    faults = [fault for copy in plan.copies for fault in find_faults(copy, targets, sources)]
+    parts = [(copy, part) for copy in plan.copies for part in copy.sources]
+    faults = [
+        fault for copy, part in parts for fault in (*merge_faults(copy, part), *find_faults(part, targets, sources))
+    ]
     if not faults:
         faults = list(find_overlaps(plan.copies, targets, sources))
     if faults:
@@ -148,7 +152,7 @@ def _write_faults(name: str, tensor: torch.Tensor) -> Iterator[str]:
 def find_overlaps(copies: tuple[Copy, ...], targets: Tensors, sources: Tensors) -> Iterator[str]:
     """Tensors whose memory a write would change behind the plan's back."""
     written = [("student", name, targets[name]) for name in dict.fromkeys(copy.student for copy in copies)]
-    read = [("teacher", copy.teacher, sources[copy.teacher]) for copy in copies]
+    read = [("teacher", part.teacher, sources[part.teacher]) for copy in copies for part in copy.sources]
     spans = sorted(
         (*_span(tensor), side, name) for side, name, tensor in written + read if tensor.numel() and tensor.data_ptr()
     )
@@ -171,14 +175,29 @@ def _span(tensor: torch.Tensor) -> tuple[str, int, int]:
 
 def _gather(copy: Copy, targets: Tensors, sources: Tensors) -> torch.Tensor:
     target = targets[copy.student]
-    block = select(sources[copy.teacher].detach(), copy.indices)
+    block = _block(copy, sources)
+    for other in copy.also:
+        block = block + _block(other, sources).to(block.device)
+    return block.to(device=target.device, dtype=target.dtype)
+
+
+def _block(copy: Copy, sources: Tensors) -> torch.Tensor:
+    """What one teacher tensor gives, in the teacher's dtype; in float32 at least where values are added up."""
+    mixed = {mix.dim for mix in copy.mix}
+    tensor = sources[copy.teacher].detach()
+    sizes = tensor.shape
+    block = select(tensor, tuple(range(sizes[d]) if d in mixed else own for d, own in enumerate(copy.indices)))
+    if copy.mix or copy.also or copy.scale != 1:
+        block = block.to(torch.promote_types(block.dtype, torch.float32))
+    for mix in copy.mix:
+        block = merged(block, mix)
     for resize in copy.resize:
         block = resized(block, resize)
     if copy.scale != 1:
         block = block * copy.scale
     if copy.view is not None:
         block = block.reshape(copy.view.shape).permute(copy.view.order).reshape(copy.target_shape)
-    return block.to(device=target.device, dtype=target.dtype)
+    return block
 
 
 def select(tensor: torch.Tensor, indices: tuple[Indices, ...]) -> torch.Tensor:

@@ -18,6 +18,7 @@ from wsel_graph.axes import Atom, Axis, atoms, positions
 from wsel_graph.capture.trace import Captured, capture
 from wsel_graph.coupling.explain import Explanation, explain
 from wsel_graph.coupling.groups import CoupledGroup, Member, TensorAxes, collect_groups, mark_outputs, tensor_axes
+from wsel_graph.coupling.merging import Merging
 from wsel_graph.coupling.propagate import propagate
 from wsel_graph.coupling.uses import Use, first_uses
 from wsel_graph.errors import UnknownNameError
@@ -61,6 +62,11 @@ class ModelGraph:
     def uses(self) -> Mapping[str, Use]:
         """The first use of every tensor that the forward pass uses, in order of execution."""
         return {name: use for name, use in first_uses(self.captured).items() if name in self.tensors}
+
+    @cached_property
+    def merging(self) -> Merging:
+        """Where elements of an axis may be merged."""
+        return Merging(self.captured.graph, self._walk)
 
     @cached_property
     def own_names(self) -> tuple[str, ...]:

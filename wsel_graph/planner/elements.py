@@ -10,11 +10,14 @@ import operator
 import random as _random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from wsel_graph.axes import evenly_spaced
 from wsel_graph.errors import PlanError
 from wsel_graph.selection.model import ElementRule
+
+if TYPE_CHECKING:
+    from wsel_graph.planner.merge import ElementFeatures
 
 ElementFunction: TypeAlias = Callable[[int, int], Sequence[int]]
 """`(teacher_size, student_size) -> zero-based elements`."""
@@ -66,6 +69,7 @@ class Elements:
             It holds for pinned groups too: who names elements of a pinned axis has decided.
         rules: The element rules of a rule file, in order of priority.
         source: The rule file that the user named; its rules that govern nothing are reported.
+        features: More grounds for `take: {merge: NAME}`, by name: what makes elements alike.
     """
 
     method: str | ElementFunction | None = None
@@ -75,6 +79,7 @@ class Elements:
     overrides: Mapping[str, Method] = field(default_factory=dict)
     rules: tuple[ElementRule, ...] = ()
     source: str = ""
+    features: Mapping[str, ElementFeatures] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.unit not in ("whole", "flat", None):

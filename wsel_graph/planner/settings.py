@@ -14,7 +14,7 @@ from typing import Any
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
 from wsel_graph.planner.elements import Elements, Method
-from wsel_graph.selection.model import ElementRule, Score, TokenMap
+from wsel_graph.selection.model import ElementRule, Merge, Score, TokenMap
 from wsel_graph.selection.selector import Selector
 from wsel_graph.selection.subject import Subject
 
@@ -29,7 +29,7 @@ class Settings:
         resize: `interpolate`, `keep` or `error`; None leaves it to the reason why the group is pinned.
     """
 
-    take: Method | TokenMap | Score
+    take: Method | TokenMap | Score | Merge
     named: bool
     seed: int
     unit: str
@@ -89,7 +89,7 @@ class Governor:
 
     def _take(
         self, rules: Iterable[tuple[int, ElementRule]], pinned: str | None, key: str | None
-    ) -> tuple[Method | TokenMap | Score, bool]:
+    ) -> tuple[Method | TokenMap | Score | Merge, bool]:
         rule = self._first([item for item in rules if _may_take(item[1], pinned)], "take")
         if key is not None:
             return self._elements.overrides[key], True
@@ -113,7 +113,7 @@ class Governor:
         )
 
 
-def _usable(rule: ElementRule) -> Method | TokenMap | Score:
+def _usable(rule: ElementRule) -> Method | TokenMap | Score | Merge:
     return "uniform" if rule.take is None else rule.take
 
 

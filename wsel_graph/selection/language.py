@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from wsel_graph.selection.kinds import Complaint, Either, Flag, Key, Many, Record, Ref, Text, Whole, Words, Written
-from wsel_graph.selection.model import Action, ComponentRule, ElementRule, LayerRule, Score
+from wsel_graph.selection.model import Action, ComponentRule, ElementRule, LayerRule, Merge, Score
 from wsel_graph.selection.selector import Selector
 from wsel_graph.selection.selectors import (
     GROUP_SELECTOR,
@@ -33,10 +33,10 @@ LAYER_RULE: Final = Record(
             Either(
                 "a way to take blocks",
                 (
-                    Words("a way to take blocks", ("first", "last", "middle", "uniform")),
+                    Words("a way to take blocks", ("first", "last", "middle", "uniform", "merge")),
                     Many("a list of teacher blocks", Whole("a block number"), "[0, 2, 5]"),
                 ),
-                "first, last, middle, uniform, or teacher blocks such as [0, 2, 5]",
+                "first, last, middle, uniform, merge, or teacher blocks such as [0, 2, 5]",
             ),
             "Which teacher blocks; a list holds one zero-based block per student block. Default first.",
         ),
@@ -110,8 +110,10 @@ COMPONENT_RULE: Final = Record(
 )  # fmt: skip
 
 
-def _source_of_elements(values: Mapping[str, Any], place: Place) -> Score | Written:
+def _source_of_elements(values: Mapping[str, Any], place: Place) -> Score | Merge | Written:
     # The token map's file is read by `rules`, which knows the folder of the rule file.
+    if "merge" in values:
+        return Merge(values["merge"])
     return Score(values["score"]) if "score" in values else values["tokens"]
 
 
@@ -123,6 +125,7 @@ _ELEMENT_SOURCE: Final = Record(
             "JSON file from student token ids to teacher token ids, relative to this file.",
         ),
         "score": Key(Words("a score", ("l1", "l2")), "The norm of the teacher's weights that ranks elements."),
+        "merge": Key(Words("what makes elements alike", ("weights",)), "Averages of the teacher's alike elements."),
     },
     "{tokens: map.json}",
     _source_of_elements,
@@ -136,7 +139,7 @@ TAKE: Final = Either(
         Many("a list of teacher elements", Whole("an element number"), "[0, 2, 4]", unique=True),
         _ELEMENT_SOURCE,
     ),
-    "uniform, consecutive, random, elements such as [0, 2, 4], or {tokens: map.json}",
+    "uniform, consecutive, random, elements such as [0, 2, 4], {merge: weights}, or {tokens: map.json}",
 )
 
 

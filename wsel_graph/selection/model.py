@@ -22,7 +22,7 @@ class LayerRule:
 
     Attributes:
         stage: Globs over the student's stage name.
-        take: `first`, `last`, `middle`, `uniform`, or zero-based teacher blocks, one per student block.
+        take: `first`, `last`, `middle`, `uniform`, `merge`, or zero-based teacher blocks, one per student block.
         source_stage: Globs over the teacher's stage name; None leaves the choice to matching.
     """
 
@@ -90,8 +90,18 @@ class Score:
     norm: Literal["l1", "l2"]
 
 
-Take: TypeAlias = str | tuple[int, ...] | TokenMap | Score
-"""`uniform`, `consecutive`, `random`, zero-based teacher elements, a token map, or a score."""
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Averages of alike elements in place of a pick; `by` names what makes elements alike."""
+
+    by: Literal["weights"]
+
+    def __str__(self) -> str:
+        return f"{{merge: {self.by}}}"
+
+
+Take: TypeAlias = str | tuple[int, ...] | TokenMap | Score | Merge
+"""`uniform`, `consecutive`, `random`, zero-based teacher elements, a token map, a score, or averages."""
 
 
 @dataclass(frozen=True, slots=True)
