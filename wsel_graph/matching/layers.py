@@ -13,7 +13,10 @@ from wsel_graph.axes import evenly_spaced
 from wsel_graph.errors import MatchError
 
 LayerMethod: TypeAlias = str | Sequence[int]
-"""`first`, `last`, `middle`, `uniform`, or the teacher's blocks one by one, zero-based."""
+"""`first`, `last`, `middle`, `uniform`, `merge`, or the teacher's blocks one by one, zero-based."""
+
+MERGE = "merge"
+"""Every student block is the average of a run of teacher blocks."""
 
 METHODS: dict[str, Callable[[int, int], Sequence[int]]] = {
     "first": lambda teacher, student: range(student),
@@ -46,3 +49,13 @@ def select_layers(method: LayerMethod, teacher: int, student: int, stage: str) -
             f"list names {chosen}. Give one teacher block (0 to {teacher - 1}) per student block."
         )
     return chosen
+
+
+def layer_runs(teacher: int, student: int) -> list[range]:
+    """Zero-based teacher blocks that each student block averages: runs that follow each other, nearly equally long.
+
+    >>> layer_runs(7, 3)
+    [range(0, 2), range(2, 4), range(4, 7)]
+    """
+    count = min(student, teacher)
+    return [range(number * teacher // count, (number + 1) * teacher // count) for number in range(count)]
