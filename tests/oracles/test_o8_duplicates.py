@@ -12,7 +12,7 @@ from torch import nn
 
 import wsel_graph as ws
 from tests.nets import ConvNet, Transformer, mlp, randomize
-from tests.oracles.duplicates import averages, merging, plant
+from tests.oracles.duplicates import merging, plant
 from tests.oracles.test_o4_zeroed_teacher import Grouped, Recurrent, densenet, plain, resnet, vgg
 from tests.zoo.torchvision_stub import install
 from wsel_graph.coupling.verify import relative_error

@@ -166,9 +166,9 @@ class Chooser:
         if features is None:
             raise PlanError(f"take: {take}: nothing here tells which elements are alike by {take.by}")
         try:
+            merged = merge(self._graphs[1], theirs, small, features)
             if odd := [group for group in ours if group.pinned or group.anchored not in (None, "output")]:
                 raise Unmergeable(f"is {odd[0].status} in the student")
-            merged = merge(self._graphs[1], theirs, small, features)
         except Unmergeable as fault:
             places = self._joints.places(run[-1])
             message = unmergeable_message(str(take), self._role(run), places, str(fault))
