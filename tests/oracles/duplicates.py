@@ -8,12 +8,25 @@ every cluster, those that it sums stay as they are, and what it leaves out elsew
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import nn
 
 import wsel_graph as ws
+from tests.oracles.judge import Verdict, randomize
+from wsel_graph.coupling.verify import relative_error
 from wsel_graph.plan import Copy, Mix
+from wsel_graph.planner.builder import build_plan
+from wsel_graph.planner.choose import Chooser, Chosen
+from wsel_graph.planner.elements import Elements, uniform
+from wsel_graph.planner.flat import Run
+from wsel_graph.planner.runs import sizes
+from wsel_graph.planner.unfit import Unfit
+from wsel_graph.selection.model import ElementRule, Merge
+from wsel_graph.selection.source import Place
+
+_MERGE_ALL = ElementRule(None, Merge("weights"), None, None, None, None, None, None, Place("all", 1, 1))
 
 
 def merging(folder: Path, *wheres: str) -> Path:
@@ -30,7 +43,7 @@ def averages(mix: Mix) -> bool:
 
 
 def plant(plan: ws.Plan, teacher: nn.Module, *, zero: bool = False) -> None:
-    """Make the averaged elements of every cluster duplicates; set to zero what is left out of dims that are not merged."""
+    """Make the averaged elements of every cluster duplicates; set to zero what other dims leave out."""
     tensors = dict(teacher.named_parameters()) | dict(teacher.named_buffers())
     with torch.no_grad():
         for copy in plan.copies:
@@ -57,3 +70,42 @@ def _kept(copy: Copy) -> torch.Tensor:
         if dim not in merged:
             keep &= taken.view([-1 if d == dim else 1 for d in range(keep.dim())])
     return keep
+
+
+def duplicates_are_merged(
+    student: nn.Module, teacher: nn.Module, inputs: tuple[torch.Tensor, ...], *, zero: bool
+) -> Verdict:
+    """Merge every axis that allows it; the others are selected from, and zero outside of that.
+
+    Args:
+        zero: False refuses pairs of which some axis that does not allow it is smaller in the student.
+    Raises:
+        AssertionError: If teacher and student differ.
+    """
+    wide = tuple(tensor.double() if tensor.is_floating_point() else tensor for tensor in inputs)
+    for seed, model in enumerate((student, teacher)):
+        randomize(model.double(), seed)
+    refused: list[Unfit] = []
+    strict = Chooser._merged
+
+    def lenient(self: Chooser, run: Run, take: Merge) -> Chosen:
+        try:
+            return strict(self, run, take)
+        except Unfit as fault:
+            refused.append(fault)
+            small, large = sizes(run)
+            return Chosen("uniform", uniform(large, small))
+
+    with mock.patch.object(Chooser, "_merged", lenient):
+        try:
+            plan = build_plan(ws.trace(student, wide), ws.trace(teacher, wide), Elements(rules=(_MERGE_ALL,)))
+        except ws.WselError:
+            return "refused"
+    if (refused and not zero) or not any(copy.mix for copy in plan.copies):
+        return "refused"
+    plant(plan, teacher, zero=zero)
+    ws.apply(plan, student, teacher)
+    with torch.no_grad():
+        expected, actual = teacher(*wide), student(*wide)
+    assert relative_error(expected, actual) < 1e-9
+    return "exact"

@@ -181,7 +181,7 @@ def test_the_rule_that_a_refusal_proposes_settles_it(file: Path) -> None:
 
 def test_rotary_channels_and_tied_tables_are_refused(file: Path) -> None:
     rope = Transformer(16, 2, 4, rope=True), randomize(Transformer(16, 2, 8, rope=True))
-    with pytest.raises(PlanError, match="the coupled axis head_dim .* it is (tied to fixed values|summed over)"):
+    with pytest.raises(PlanError, match=r"the coupled axis head_dim .* it is (tied to fixed values|summed over)"):
         plan_by(file, "{role: head_dim}", *rope, TOKENS)
 
     class Tied(nn.Module):
@@ -193,7 +193,7 @@ def test_rotary_channels_and_tied_tables_are_refused(file: Path) -> None:
             return F.relu(self.embed(ids)) @ self.embed.weight.T
 
     ids = {"ids": torch.arange(10).reshape(2, 5)}
-    with pytest.raises(PlanError, match="is both made and read by dim 1 of embed.weight"):
+    with pytest.raises(PlanError, match=r"is both made and read by dim 1 of embed.weight"):
         plan_by(file, '{student: "embed.weight", not: {role: vocabulary}}', Tied(4), randomize(Tied(8)), ids)
 
 
@@ -212,7 +212,7 @@ def test_flat_runs_are_refused(file: Path) -> None:
 def test_values_are_needed(file: Path) -> None:
     with torch.device("meta"):
         teacher = mlp(4)
-    with pytest.raises(PlanError, match="needs the teacher's values, and 0.weight is on the meta device: load its"):
+    with pytest.raises(PlanError, match=r"needs the teacher's values, and 0.weight is on the meta device: load its"):
         plan_by(file, "{role: hidden}", mlp(2), teacher, (1, 4))
 
 
