@@ -7,14 +7,17 @@ every cluster, those that it sums stay as they are, and what it leaves out elsew
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from unittest import mock
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 import wsel_graph as ws
 from tests.oracles.judge import Verdict, randomize
+from wsel_graph.axes import Atom, positions
 from wsel_graph.coupling.verify import relative_error
 from wsel_graph.plan import Copy, Mix
 from wsel_graph.planner.builder import build_plan
@@ -63,12 +66,11 @@ def _tie(tensor: torch.Tensor, mix: Mix) -> None:
 
 def _kept(copy: Copy) -> torch.Tensor:
     keep = torch.ones(copy.teacher_shape, dtype=torch.bool)
-    merged = {mix.dim for mix in copy.mix}
+    merged = {mix.dim: [place for own in mix.indices for place in own] for mix in copy.mix}
     for dim, indices in enumerate(copy.indices):
         taken = torch.zeros(copy.teacher_shape[dim], dtype=torch.bool)
-        taken[list(indices)] = True
-        if dim not in merged:
-            keep &= taken.view([-1 if d == dim else 1 for d in range(keep.dim())])
+        taken[merged.get(dim, list(indices))] = True
+        keep &= taken.view([-1 if d == dim else 1 for d in range(keep.dim())])
     return keep
 
 
@@ -86,26 +88,37 @@ def duplicates_are_merged(
     for seed, model in enumerate((student, teacher)):
         randomize(model.double(), seed)
     refused: list[Unfit] = []
+    picks: dict[Atom, Sequence[int]] = {}
     strict = Chooser._merged
 
     def lenient(self: Chooser, run: Run, take: Merge) -> Chosen:
         try:
-            return strict(self, run, take)
+            chosen = strict(self, run, take)
         except Unfit as fault:
             refused.append(fault)
             small, large = sizes(run)
-            return Chosen("uniform", uniform(large, small))
+            chosen = Chosen("uniform", uniform(large, small))
+        picks.update(dict.fromkeys(run[0].teacher, chosen.taken))
+        return chosen
 
     with mock.patch.object(Chooser, "_merged", lenient):
         try:
-            plan = build_plan(ws.trace(student, wide), ws.trace(teacher, wide), Elements(rules=(_MERGE_ALL,)))
+            graphs = ws.trace(student, wide), ws.trace(teacher, wide)
+            plan = build_plan(*graphs, Elements(rules=(_MERGE_ALL,)))
         except ws.WselError:
             return "refused"
+    if any(kept.parameter and kept.student in graphs[0].uses for kept in plan.kept):
+        return "refused"  # what keeps values of its own makes another function
+    if any(copy.resize for copy in plan.copies):
+        return "refused"  # and so does what is resampled
     if (refused and not zero) or not any(copy.mix for copy in plan.copies):
         return "refused"
     plant(plan, teacher, zero=zero)
     ws.apply(plan, student, teacher)
     with torch.no_grad():
-        expected, actual = teacher(*wide), student(*wide)
-    assert relative_error(expected, actual) < 1e-9
+        expected, actual = (pytree.tree_leaves(model(*wide)) for model in (teacher, student))
+    for axes, before, after in zip(graphs[1].outputs, expected, actual, strict=True):
+        for dim, axis in enumerate(axes):  # features that are shown are compared one by one
+            before = before.index_select(dim, torch.tensor(list(positions(axis, picks))))
+        assert relative_error(before, after) < 1e-9
     return "exact"
