@@ -45,6 +45,11 @@ def averages(mix: Mix) -> bool:
     return all(weight == 1 / len(own) for own in mix.weights for weight in own)
 
 
+def sums(mix: Mix) -> bool:
+    """Whether a dim holds sums."""
+    return all(weight == 1 for own in mix.weights for weight in own)
+
+
 def plant(plan: ws.Plan, teacher: nn.Module, *, zero: bool = False) -> None:
     """Make the averaged elements of every cluster duplicates; set to zero what other dims leave out."""
     tensors = dict(teacher.named_parameters()) | dict(teacher.named_buffers())
@@ -109,8 +114,12 @@ def duplicates_are_merged(
             return "refused"
     if any(kept.parameter and kept.student in graphs[0].uses for kept in plan.kept):
         return "refused"  # what keeps values of its own makes another function
+    if any(copy.student != copy.teacher for copy in plan.copies):
+        return "refused"  # matched across: for other oracles to judge
     if any(copy.resize for copy in plan.copies):
         return "refused"  # and so does what is resampled
+    if any(not (averages(mix) or sums(mix)) for copy in plan.copies for mix in copy.mix):
+        return "refused"  # one dim that is made and read along two axes: the plan alone does not say which to tie
     if (refused and not zero) or not any(copy.mix for copy in plan.copies):
         return "refused"
     plant(plan, teacher, zero=zero)

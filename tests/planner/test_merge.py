@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 import wsel_graph as ws
 from tests.nets import ConvNet, Transformer, mlp, randomize, snapshot
+from tests.oracles.duplicates import averages, plant
 from wsel_graph.errors import PlanError
 from wsel_graph.planner.builder import build_plan
 from wsel_graph.planner.elements import Elements
@@ -262,3 +263,74 @@ def test_rescaling_leaves_sums_alone(file: Path) -> None:
     plan = ws.plan(mlp(2), randomize(mlp(4)), (1, 4), rules=file)
     assert {copy.scale for copy in plan.copies} == {1.0}
     assert replace(plan.copies[0], mix=()) != plan.copies[0]
+
+
+def test_what_reads_an_element_does_not_say_what_it_is(file: Path) -> None:
+    """One input feature makes the elements, fifty outputs read them in any way: duplicates are duplicates."""
+
+    def net(width: int) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(1, width, bias=False), nn.Tanh(), nn.Linear(width, 50))
+
+    student, teacher = net(3).double(), randomize(net(9).double())
+    with torch.no_grad():
+        teacher[0].weight.copy_(torch.tensor([1.0, 1.1, 1.2]).repeat(3)[:, None])
+        teacher[2].weight.mul_(100)
+    plan = plan_by(file, "{role: hidden}", student, teacher, (4, 1))
+    ws.apply(plan, student, teacher)
+    assert plan.copies[0].mix[0].indices == ((0, 3, 6), (1, 4, 7), (2, 5, 8))
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(student(x), teacher(x), rtol=1e-12, atol=1e-12)
+
+
+class Fused(nn.Module):
+    """Attention by one operator; queries and keys may be of another width than values."""
+
+    def __init__(self, key: int, value: int) -> None:
+        super().__init__()
+        self.q, self.k, self.v = nn.Linear(6, 2 * key), nn.Linear(6, 2 * key), nn.Linear(6, 2 * value)
+        self.out = nn.Linear(2 * value, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (part(x).unflatten(-1, (2, -1)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        return self.out(F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2).flatten(2))
+
+
+def test_channels_of_values_merge_and_those_of_queries_do_not(file: Path) -> None:
+    with pytest.raises(PlanError, match=r"coupled axis head_dim .* two activations \(aten::_?scaled_dot_product_"):
+        plan_by(file, '{role: head_dim, student: "q.*"}', Fused(2, 8), randomize(Fused(4, 8)), (2, 5, 6))
+    student, teacher = Fused(4, 3).double(), randomize(Fused(4, 8).double())
+    where = '{role: head_dim, student: "v.*", not: {student: "q.*"}}'
+    plant(plan_by(file, where, student, teacher, (2, 5, 6)), teacher)
+    ws.apply(plan_by(file, where, student, teacher, (2, 5, 6)), student, teacher)
+    x = torch.randn(2, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(student(x), teacher(x), rtol=1e-10, atol=1e-10)
+
+
+class Turned(nn.Module):
+    """Weights in the forms in which libraries hold them: transposed, normed, reshaped, with a learned start."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.zeros(width))
+        self.inlet = nn.utils.parametrizations.weight_norm(nn.Linear(4, width))
+        self.up = nn.Parameter(torch.zeros(width, 3, 5))
+        self.deconv = nn.ConvTranspose1d(width, width, 3)
+        self.slope = nn.PReLU(width)
+        self.down = nn.Parameter(torch.zeros(width, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.slope(self.deconv((self.inlet(x) + self.start).mT)).mT
+        return (h @ self.up.flatten(1)).unflatten(-1, (3, 5)).sum(-1) @ x.new_ones(3, 2) + torch.matmul(h, self.down)
+
+
+def test_weights_in_other_forms(file: Path) -> None:
+    student, teacher = Turned(3).double(), randomize(Turned(8).double())
+    rules = "{role: [hidden, embed]}"
+    plan = plan_by(file, rules, student, teacher, (2, 5, 4))
+    plant(plan, teacher)
+    plan = plan_by(file, rules, student, teacher, (2, 5, 4))
+    ws.apply(plan, student, teacher)
+    read = {copy.student for copy in plan.copies for mix in copy.mix if not averages(mix)}
+    assert read == {"up", "deconv.weight", "down"}
+    x = torch.randn(2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(student(x), teacher(x), rtol=1e-10, atol=1e-10)
