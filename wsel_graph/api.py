@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,11 +19,14 @@ from torch import nn
 
 from wsel_graph.apply.memory import apply_plan
 from wsel_graph.coupling.graph import ModelGraph, trace
+from wsel_graph.coupling.statistics import Statistics
 from wsel_graph.errors import PlanError, WselError
 from wsel_graph.matching.wishes import Wishes
 from wsel_graph.plan import Plan
 from wsel_graph.planner.builder import build_plan
 from wsel_graph.planner.elements import ElementFunction, Elements, Method
+from wsel_graph.planner.values import Values
+from wsel_graph.starts.compensate import Compensation, compensate
 
 if TYPE_CHECKING:
     from wsel_graph.report.settle import Decisions
@@ -42,6 +45,7 @@ class InitResult:
         initialized: Number of parameter elements that were initialised.
         total: Number of parameter elements of the student.
         unknown_ops: Operators without a propagation rule in either model.
+        compensation: What was fitted on calibration data; None where none was given.
     """
 
     plan: Plan
@@ -49,13 +53,15 @@ class InitResult:
     initialized: int
     total: int
     unknown_ops: tuple[str, ...]
+    compensation: Compensation | None = None
 
     def __str__(self) -> str:
         from wsel_graph.report.text import plan_tables, render
 
         head = f"Initialised {self.initialized:,} of {self.total:,} student parameters ({100 * self.coverage:.2f} %)"
         unknown = [f"Operators without a propagation rule: {', '.join(self.unknown_ops)}"] if self.unknown_ops else []
-        return render(head, *unknown, *plan_tables(self.plan))
+        fitted = [] if self.compensation is None else ["", str(self.compensation)]
+        return render(head, *unknown, *plan_tables(self.plan), *fitted)
 
 
 def load_rules(source: str | Path) -> RuleFile:
@@ -82,8 +88,9 @@ def plan(
     overrides: Mapping[str, Method] | None = None,
     keep: Iterable[str] = (),
     seed: int | None = None,
+    statistics: Statistics | None = None,
 ) -> Plan:
-    """Decide which teacher elements every student tensor takes. Shapes only: no weight is read.
+    """Decide which teacher elements every student tensor takes. Shapes only, unless a rule asks for scores.
 
     Args:
         student: The network to initialise, or its `ModelGraph`.
@@ -97,6 +104,7 @@ def plan(
         overrides: Method, list or function for a role (`"heads"`) or a place (`"fc.weight:0"`).
         keep: Glob patterns of student tensors that keep their own values.
         seed: Seed of `random`; 0 when no rule sets it.
+        statistics: Of the teacher's activations, for rules that take elements or blocks by them; see `statistics`.
     Raises:
         WselError: If a model cannot be traced or the two do not fit; the text says where and what to do.
     """
@@ -104,13 +112,41 @@ def plan(
     wish = load_rules(rules) if isinstance(rules, (str, Path)) else rules
     shipped = isinstance(rules, str) and not rules.endswith((".yaml", ".yml"))
     source = "" if shipped else wish.source  # a shipped rule that governs nothing is no news
-    elements = Elements(method, unit, seed, consistent, dict(overrides or {}), wish.elements, source)
+    elements = Elements(method, unit, seed, consistent, dict(overrides or {}), wish.elements, source, statistics)
     ours = _as_graph("student", student, example_inputs)
     theirs = _as_graph("teacher", teacher, example_inputs if teacher_inputs is None else teacher_inputs)
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     _refuse_unknown(ours, keep)
-    wishes = Wishes(keep, wish.layers, wish.components, wish.unmatched, source)
-    return build_plan(ours, theirs, elements, wishes)
+    if statistics is not None:
+        statistics.check(theirs)
+    influence = statistics.influence if statistics is not None else {}
+    wishes = Wishes(keep, wish.layers, wish.components, wish.unmatched, source, influence)
+    return build_plan(ours, theirs, elements, wishes, Values(wish.values, source))
+
+
+def statistics(model: nn.Module, batches: Iterable[Any], *, second_moments: bool = False) -> Statistics:
+    """What calibration batches show of a teacher: activations of its coupled groups, and what its blocks change.
+
+    Hand the result to `plan` or `initialize`, for rules that take
+    `{score: activation}`, `{score: variance}`, `{score: regression}`, or `{score: depth}` for layers. It can be saved
+    (`.save(path)`) and loaded (`load_statistics`). The model is not changed.
+
+    Args:
+        model: The teacher, with its weights, on the device of the batches.
+        batches: Inputs of forward calls, each as `example_inputs` of `plan`; shapes may differ. Every position counts,
+            padding too.
+        second_moments: Keep the products of all pairs of elements too, for `{score: regression}`: memory and time grow
+            with the square of a group's size.
+    Raises:
+        WselError: If there is no batch, the model cannot be traced, or its activations are not finite.
+
+    >>> teacher = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
+    >>> statistics(teacher, [torch.randn(16, 4) for _ in range(3)])
+    Statistics(3 coupled groups, 0 stages)
+    """
+    from wsel_graph.planner.collect import collect
+
+    return collect(model, batches, second_moments=second_moments)
 
 
 def draft_rules(student: Model, teacher: Model, example_inputs: Any = None, *, teacher_inputs: Any = None) -> str:
@@ -182,13 +218,24 @@ def apply(plan: Plan, student: nn.Module, teacher: nn.Module | Mapping[str, torc
     apply_plan(plan, student, teacher)
 
 
-def initialize(student: nn.Module, teacher: nn.Module, example_inputs: Any, **options: Any) -> InitResult:
+def initialize(
+    student: nn.Module,
+    teacher: nn.Module,
+    example_inputs: Any,
+    *,
+    calibration: Iterable[Any] | None = None,
+    compensation: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> InitResult:
     """Initialise a student from a larger teacher, in place.
 
     Args:
         student: The network to initialise.
         teacher: The pretrained network; it is not changed.
         example_inputs: A tensor, tuple, dict of keyword arguments or shape that both models run on.
+        calibration: Batches of inputs, without labels: fit the selected weights on them (see `compensate`). Every
+            weight that can be is fitted, or only what the rules' `values` name.
+        compensation: Options of `compensate`, such as `{"memory": 1 << 30}`.
         options: As for `plan`.
     Returns:
         What was done; print it.
@@ -206,8 +253,11 @@ def initialize(student: nn.Module, teacher: nn.Module, example_inputs: Any, **op
     ours = _as_graph("student", student, example_inputs)
     theirs = _as_graph("teacher", teacher, example_inputs if special is None else special)
     made = plan(ours, theirs, **options)
-    apply_plan(made, student, teacher)
-    return summarize(made, ours, theirs)
+    if calibration is None:
+        apply_plan(made, student, teacher)
+        return summarize(made, ours, theirs)
+    fitted = compensate(made, student, teacher, calibration, **(compensation or {}))
+    return replace(summarize(made, ours, theirs), compensation=fitted)
 
 
 def summarize(made: Plan, student: ModelGraph, teacher: ModelGraph) -> InitResult:

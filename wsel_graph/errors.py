@@ -48,3 +48,11 @@ class SelectionRuleError(WselError, ValueError):
 
 class PlanError(WselError, ValueError):
     """A plan that cannot be built or that does not fit the tensors it is applied to."""
+
+
+class CompensationError(WselError, ValueError):
+    """A start cannot be improved with what was given."""
+
+
+class DistillationError(WselError, ValueError):
+    """Values of student and teacher that cannot be compared, or that are not there when the loss is taken."""

@@ -22,7 +22,8 @@ READER_ONLY = {
     "control character", "surrogate", "a text too long", "block with a leading zero", "flag in words",
     "rule below a general one", "rule after one for everything", "the same rule twice", "setting below a general one",
     "notation is not closed", "notation glued", "notation with a bad sign", "notation too large",
-    "pair with more stars on the teacher", "pair with a question mark",
+    "pair with more stars on the teacher", "pair with a question mark", "value setting below a general one",
+    "rescale in two ways that exclude each other",
     "token map is missing", "twice the same", "base after its extension", "name misspelt", "missing file", "itself",
 }  # fmt: skip
 

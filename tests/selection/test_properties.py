@@ -14,9 +14,10 @@ from wsel_graph.selection.model import captures
 from wsel_graph.selection.rules import read_rules
 
 KEYS = [
-    "version", "extends", "unmatched", "layers", "components", "elements", "stage", "take", "from", "keep", "pair",
-    "require", "ignore", "student", "teacher", "operator", "role", "axes", "module", "inside", "feeds", "fed_by", "not",
-    "where", "seed", "unit", "consistent", "resize", "rescale", "grow", "tokens", "score", "<<",
+    "version", "extends", "unmatched", "layers", "components", "elements", "values", "stage", "take", "from", "keep",
+    "pair", "require", "ignore", "student", "teacher", "operator", "role", "axes", "module", "inside", "feeds",
+    "fed_by", "not", "where", "seed", "unit", "consistent", "resize", "rescale", "grow", "tokens", "score",
+    "compensate", "recalibrate", "<<",
 ]  # fmt: skip
 WORDS = [
     "first", "uniform", "random", "error", "default", "paper", "l1", "true", "no", "~", "1", "-1", "1.5", "0x1f", "'*'",
@@ -55,7 +56,7 @@ trees = st.recursive(
     ),
     max_leaves=12,
 )
-sections = st.lists(st.tuples(st.sampled_from(KEYS[:6]), trees), max_size=4).map(
+sections = st.lists(st.tuples(st.sampled_from(KEYS[:7]), trees), max_size=4).map(
     lambda pairs: "version: 1\n" + "".join(f"{key}: {value}\n" for key, value in pairs)
 )
 

@@ -30,6 +30,7 @@ def test_every_key_is_documented_once() -> None:
     assert documented("`layers`") == list(RECORDS["layer_rule"].keys)
     assert documented("`components`") == list(RECORDS["component_rule"].keys)
     assert sorted(documented("`elements`")) == sorted([*RECORDS["element_rule"].keys, *inside_take])
+    assert documented("`values`") == list(RECORDS["value_rule"].keys)
     assert sorted(documented("Selectors")) == sorted(selector)
 
 
@@ -39,11 +40,11 @@ def test_examples_are_read(number: int, tmp_path: Path) -> None:
     file = tmp_path / "my.yaml"
     file.write_text(text if text.startswith("version:") else f"version: 1\n{text}")
     rules = read_rules(file)
-    assert rules.layers or rules.components or rules.elements
+    assert rules.layers or rules.components or rules.elements or rules.values
 
 
 def test_the_examples_show_every_section() -> None:
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6
     assert {line.split(":")[0] for text in EXAMPLES for line in text.splitlines() if line[:1].isalpha()} == set(
         FILE.keys
     )

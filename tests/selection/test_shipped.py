@@ -82,6 +82,7 @@ def test_what_an_ablation_keeps(name: str) -> None:
         ("random", "random", "flat", True),
         ("random-inconsistent", "random", "flat", False),
         ("llm", "uniform", "whole", True),
+        ("compensated", "uniform", "whole", True),
         *((name, "uniform", "flat", True) for name in NAMES if name.startswith("without-") or name.endswith("-layers")),
     ],
 )
@@ -99,6 +100,15 @@ def test_settings_of_an_ordinary_group(name: str, take: str, unit: str, consiste
 )
 def test_layers(name: str, take: str) -> None:
     assert next(rule.take for rule in read_rules(name).layers if rule.matches("blocks")) == take
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_one_shipped_file_changes_values(name: str) -> None:
+    rules = read_rules(name)
+    found = [(rule.selector, rule.compensate, rule.recalibrate) for rule in rules.values]
+    wanted = [(None, "regression", None), (None, None, "batch_norm")] if name == "compensated" else []
+    assert found == wanted
+    assert {rule.rescale for rule in rules.elements} == {None}
 
 
 def test_llm_refuses_vocabularies_of_different_size() -> None:
@@ -126,6 +136,7 @@ def test_all_shipped_files_are_known_here() -> None:
                 "mid-layers",
                 "last-layers",
                 "llm",
+                "compensated",
             ]
         )
         == NAMES

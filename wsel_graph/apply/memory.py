@@ -57,15 +57,25 @@ def _write(changes: list[tuple[torch.Tensor, tuple[Indices, ...] | None, torch.T
     try:
         for target, region, values in changes:
             undo.append((target, target.clone()))
-            if region is None:
-                target.copy_(values)
-            else:
-                target[_grid(region, target)] = values
+            _place(target, region, values)
     except BaseException:
         for target, before in reversed(undo):
             with contextlib.suppress(RuntimeError):  # the write that failed cannot be undone, and need not be
                 target.copy_(before)
         raise
+
+
+def _place(target: torch.Tensor, region: tuple[Indices, ...] | None, values: torch.Tensor) -> None:
+    if region is None:
+        target.copy_(values)
+    else:
+        target[_grid(region, target)] = values
+
+
+def placed(copy: Copy, target: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """`target`, changed in place: the values where the copy puts them."""
+    _place(target, copy.region, values)
+    return target
 
 
 def _grid(region: tuple[Indices, ...], tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -175,18 +185,20 @@ def _span(tensor: torch.Tensor) -> tuple[str, int, int]:
 
 def _gather(copy: Copy, targets: Tensors, sources: Tensors) -> torch.Tensor:
     target = targets[copy.student]
-    block = _block(copy, sources)
+    block = gathered(copy, sources[copy.teacher].detach())
     for other in copy.also:
-        block = block + _block(other, sources).to(block.device)
+        block = block + gathered(other, sources[other.teacher].detach()).to(block.device)
     return block.to(device=target.device, dtype=target.dtype)
 
 
-def _block(copy: Copy, sources: Tensors) -> torch.Tensor:
-    """What one teacher tensor gives, in the teacher's dtype; in float32 at least where values are added up."""
+def gathered(copy: Copy, source: torch.Tensor) -> torch.Tensor:
+    """What a copy takes from its own teacher tensor, laid out as the student's region has it; `also` is left out.
+
+    In the teacher's dtype; in float32 at least where values are added up.
+    """
     mixed = {mix.dim for mix in copy.mix}
-    tensor = sources[copy.teacher].detach()
-    sizes = tensor.shape
-    block = select(tensor, tuple(range(sizes[d]) if d in mixed else own for d, own in enumerate(copy.indices)))
+    indices = (range(size) if dim in mixed else copy.indices[dim] for dim, size in enumerate(source.shape))
+    block = select(source, tuple(indices))
     if copy.mix or copy.also or copy.scale != 1:
         block = block.to(torch.promote_types(block.dtype, torch.float32))
     for mix in copy.mix:

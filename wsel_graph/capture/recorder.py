@@ -26,6 +26,7 @@ from wsel_graph.capture.replicate import geometry
 from wsel_graph.capture.whole import lower, shortcut
 from wsel_graph.errors import CaptureError
 
+_TO = torch.ops.aten._to_copy.default
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 
 # What takes values out of PyTorch's sight. Recorded as an operator of our own, so that the axes read are pinned.
@@ -98,6 +99,14 @@ class Recorder:
         self.know(tensor, node)
         return node
 
+    def origin(self, tensor: torch.Tensor) -> tuple[fx.Node, int | None] | None:
+        """As `node_of`, without a new node: the part of a result that has no node yet is told by its number."""
+        if (entry := self._known.get(id(tensor))) is not None and entry[0]() is tensor:
+            return entry[1], None
+        if (part := self._pending.get(id(tensor))) is not None and part[0]() is tensor:
+            return part[1], part[2]
+        return None
+
     def _same_memory(self, tensor: torch.Tensor) -> fx.Node | None:
         """The node of a tensor that came back as a new Python object (autograd's saved tensors, `.data`)."""
         memory = geometry(tensor)
@@ -133,6 +142,8 @@ class Recorder:
 
     def execute(self, op: Any, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator, on the meta device as soon as one of its tensors is there. `run` is what calls it."""
+        if op is _TO and not args[0].is_meta and kwargs.get("device") == META:
+            return run(*args, **{**kwargs, "device": args[0].device})  # a mask brought to where the weights are
         where = placement(args, kwargs)
         if where == "real":
             return run(*args, **kwargs)

@@ -24,6 +24,7 @@ from wsel_graph.capture.inputs import Inputs, normalize_inputs, tensor_labels
 from wsel_graph.capture.memo import META
 from wsel_graph.capture.recorder import Recorder
 from wsel_graph.capture.replicate import Convert, evaluation_copy, geometry
+from wsel_graph.capture.returns import Returned, Returns
 from wsel_graph.errors import CaptureError, ExampleInputsError
 
 # Attribute tensors up to this many elements keep their values during a meta capture (index tables, masks).
@@ -51,6 +52,20 @@ class Captured:
     outputs: tuple[fx.Node, ...]
     modules: Mapping[str, str]  # module path -> class name
     rung: str  # "meta" or "real"
+    returned: tuple[Returned, ...] = ()  # what modules returned, in order
+
+    @cached_property
+    def returned_by(self) -> Mapping[str, list[Returned]]:
+        """For a graph node, the modules that return its value, in the order in which they do."""
+        found: dict[str, list[Returned]] = {}
+        for entry in self.returned:
+            found.setdefault(entry.node, []).append(entry)
+        return found
+
+    @cached_property
+    def order(self) -> Mapping[fx.Node, int]:
+        """The place of every node in the graph."""
+        return {node: number for number, node in enumerate(self.graph.nodes)}
 
     @cached_property
     def module(self) -> fx.GraphModule:
@@ -60,12 +75,13 @@ class Captured:
         return fx.GraphModule({name: value for name, value in root.items() if name in used}, self.graph)
 
 
-def capture(model: nn.Module | Any, example_inputs: Any) -> Captured:
+def capture(model: nn.Module | Any, example_inputs: Any, rung: str = "meta") -> Captured:
     """Record one forward pass of `model` in evaluation mode. The model itself is never run or changed.
 
     Args:
         model: Any `nn.Module` (a `torch.fx.GraphModule` too) or a `torch.export.ExportedProgram`.
         example_inputs: See `normalize_inputs`; may be None for an exported program that carries its own.
+        rung: `real` skips the attempt on the meta device, where it is known to fail.
     Raises:
         ExampleInputsError: If there are no usable inputs.
         CaptureError: If the model raises, returns no tensor, or cannot be copied.
@@ -77,6 +93,8 @@ def capture(model: nn.Module | Any, example_inputs: Any) -> Captured:
     inputs = normalize_inputs(example_inputs, _float_dtype(states))
     if any(state.tensor.device == META for state in states):
         return _attempt("meta", model, states, inputs)
+    if rung == "real":
+        return _attempt("real", model, states, inputs)
     try:
         return _attempt("meta", model, states, inputs)
     except CaptureError as meta_error:
@@ -161,7 +179,7 @@ def _attempt(rung: str, model: nn.Module, states: tuple[State, ...], inputs: Inp
     recorder = Recorder(states[0].tensor.device, originals)
     inputs = inputs.map(lambda tensor: tensor.detach().clone())
     _introduce(recorder, duplicate, states, inputs)
-    output = _run(recorder, duplicate, inputs)
+    output, returns = _run(recorder, duplicate, inputs)
     leaves = [leaf for leaf in pytree.tree_leaves(open_output(output)) if isinstance(leaf, torch.Tensor)]
     if not leaves:
         raise CaptureError(
@@ -171,7 +189,7 @@ def _attempt(rung: str, model: nn.Module, states: tuple[State, ...], inputs: Inp
     outputs = tuple(recorder.node_of(leaf) for leaf in leaves)
     recorder.graph.output(outputs)
     modules = {path: type(module).__name__ for path, module in model.named_modules(remove_duplicate=False)}
-    return Captured(recorder.graph, states, recorder.constants, outputs, modules, rung)
+    return Captured(recorder.graph, states, recorder.constants, outputs, modules, rung, returns.all())
 
 
 def open_output(output: Any) -> Any:
@@ -195,11 +213,12 @@ def _introduce(recorder: Recorder, duplicate: nn.Module, states: tuple[State, ..
             recorder.know(tensors[name], node)
 
 
-def _run(recorder: Recorder, duplicate: nn.Module, inputs: Inputs) -> Any:
-    track_modules(recorder, duplicate)
+def _run(recorder: Recorder, duplicate: nn.Module, inputs: Inputs) -> tuple[Any, Returns]:
+    returns = Returns()
+    track_modules(recorder, duplicate, returns)
     try:
         with torch.no_grad(), untouched_globals(), recorder.recording():
-            return duplicate(*inputs.args, **inputs.kwargs)
+            return duplicate(*inputs.args, **inputs.kwargs), returns
     except Exception as error:
         path = recorder.module or "(top level)"
         owner = dict(duplicate.named_modules()).get(recorder.module)
@@ -213,18 +232,22 @@ def _run(recorder: Recorder, duplicate: nn.Module, inputs: Inputs) -> Any:
         raise kind(message) from error
 
 
-def track_modules(recorder: Recorder, duplicate: nn.Module) -> None:
-    """Keep `recorder.module_stack` at the path of the running module."""
+def track_modules(recorder: Recorder, duplicate: nn.Module, returns: Returns) -> None:
+    """Keep `recorder.module_stack` at the path of the running module, and note what every module returns."""
 
     def enter(path: str) -> Callable[..., None]:
         return lambda *_: recorder.module_stack.append(path)
 
-    def leave(*_: Any) -> None:
-        recorder.module_stack.pop()
+    def leave(path: str) -> Callable[..., None]:
+        def note(module: nn.Module, args: Any, output: Any) -> None:
+            recorder.module_stack.pop()
+            returns.note(path, output, recorder.origin)
+
+        return note
 
     for path, module in duplicate.named_modules():
         module.register_forward_pre_hook(enter(path), prepend=True)
-        module.register_forward_hook(leave)
+        module.register_forward_hook(leave(path))
 
 
 @contextmanager

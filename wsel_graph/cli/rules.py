@@ -80,7 +80,7 @@ def _governed(rule: Governed) -> tuple[str, str]:
 
 
 def _counts(found: Any) -> dict[str, int]:
-    sections = {name: getattr(found, name, None) for name in ("layers", "components", "elements")}
+    sections = {name: getattr(found, name, None) for name in ("layers", "components", "elements", "values")}
     return {name: len(rules) for name, rules in sections.items() if isinstance(rules, tuple)}
 
 

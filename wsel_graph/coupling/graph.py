@@ -19,6 +19,8 @@ from wsel_graph.capture.trace import Captured, capture
 from wsel_graph.coupling.explain import Explanation, explain
 from wsel_graph.coupling.groups import CoupledGroup, Member, TensorAxes, collect_groups, mark_outputs, tensor_axes
 from wsel_graph.coupling.merging import Merging
+from wsel_graph.coupling.origins import Origins, find_origins
+from wsel_graph.coupling.places import Place, find_places
 from wsel_graph.coupling.propagate import propagate
 from wsel_graph.coupling.uses import Use, first_uses
 from wsel_graph.errors import UnknownNameError
@@ -67,6 +69,11 @@ class ModelGraph:
     def merging(self) -> Merging:
         """Where elements of an axis may be merged."""
         return Merging(self.captured.graph, self._walk)
+
+    @cached_property
+    def places(self) -> Mapping[CoupledGroup, tuple[Place, ...]]:
+        """Where the activations of every coupled group can be seen; no entry for groups without such a place."""
+        return find_places(self.captured, self._walk, self.groups)
 
     @cached_property
     def own_names(self) -> tuple[str, ...]:
@@ -122,6 +129,10 @@ class ModelGraph:
         }
         return found.pop() if len(found) == 1 else None
 
+    def node_axes(self, node: str) -> tuple[Axis, ...]:
+        """The axes of the (first) result of a graph node."""
+        return tuple(self._walk.solver.resolve(axis) for axis in self._axes_at(node))
+
     def stream(self, node: str) -> frozenset[Atom]:
         """The atoms that may be selected from in the (first) result of a graph node."""
         pinned = self._walk.solver.pinned
@@ -140,6 +151,19 @@ class ModelGraph:
             for axis in self._axes_at(node)
         ]
         return math.prod(sizes)
+
+    def axes_at(self, node: str) -> tuple[Axis, ...]:
+        """The axes of the (first) result of a graph node."""
+        return tuple(self._walk.solver.resolve(axis) for axis in self._axes_at(node))
+
+    @cached_property
+    def origins(self) -> Origins:
+        """Which dim of which input positions come from, as far as the graph shows it."""
+        return find_origins(self.captured, self._walk)
+
+    def node(self, name: str) -> Node:
+        """A graph node by its name."""
+        return self._nodes[name]
 
     def _axes_at(self, node: str) -> tuple[Axis, ...]:
         value = self._walk.values.get(self._nodes[node])

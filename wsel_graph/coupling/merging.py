@@ -19,8 +19,8 @@ from torch import fx
 from wsel_graph.axes import Atom, atoms
 from wsel_graph.coupling.groups import CoupledGroup, Member
 from wsel_graph.coupling.merging_rules import RULES, Against, Step, Tensor, works_elementwise
-from wsel_graph.coupling.origins import Origin, find_origins, hands_on
 from wsel_graph.coupling.propagate import Propagation, bind, rebuilt_call
+from wsel_graph.coupling.weight_views import WeightOrigin, find_weight_origins, hands_on
 from wsel_graph.ops import find_rule
 from wsel_graph.ops.pointwise import is_pointwise
 
@@ -37,7 +37,7 @@ class Merging:
 
     def __init__(self, graph: fx.Graph, walk: Propagation) -> None:
         self._walk = walk
-        self._origins: Mapping[fx.Node, Origin] = find_origins(graph, walk)
+        self._origins: Mapping[fx.Node, WeightOrigin] = find_weight_origins(graph, walk)
         self._axes: dict[fx.Node, tuple[frozenset[Atom], ...]] = {}
         self._holders: dict[Atom, list[fx.Node]] = {}
         for node in graph.nodes:
@@ -116,7 +116,7 @@ class Merging:
         arguments: dict[str, Any] = {name: fx.node.map_arg(value, tensor) for name, value in bound.items()}
         return Step(atom, arguments, rebuilt_call(self._walk, node))
 
-    def _note(self, origin: Origin, dim: int, atom: Atom, part: Part, found: dict[Member, Part]) -> None:
+    def _note(self, origin: WeightOrigin, dim: int, atom: Atom, part: Part, found: dict[Member, Part]) -> None:
         """Write down what a weight does, by its own dims; it must be one thing for each."""
         if origin.dims is None and part == "reads":
             raise Unmergeable(f"is read by weights that are computed from {', '.join(sorted(origin.states))} first")

@@ -1,102 +1,164 @@
-"""Where a graph's values come straight from parameters and buffers, dim by dim."""
+"""Which dim of which input the positions of a value come from.
+
+Two models lay their activations out differently: `(batch, channels, height, width)` in the one,
+`(batch, height width, channels)` in the other. Sizes do not tell height from width, nor the batch from a sequence of
+the same length. The atoms of the inputs do: views keep them, and where a convolution or a pooling makes new positions
+along a dim, these are in the order of the old ones.
+"""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import fx
 
-from wsel_graph.axes import AxisSolver, atoms
-from wsel_graph.coupling.propagate import Propagation, bind
-from wsel_graph.errors import AxisConflictError
-from wsel_graph.ops import Call, Unsupported, Value, find_rule, joins, parts, views
+from wsel_graph.axes import UNIT, Atom, Axis, Concat, atoms
+from wsel_graph.capture.trace import Captured
+from wsel_graph.coupling.propagate import Propagation
+from wsel_graph.ops import Value, qualified_name
+from wsel_graph.ops.pointwise import is_pointwise
+from wsel_graph.ops.spatial import SPATIAL
 
-_REARRANGES = frozenset(
-    {views.reshape, views.permute, views.transpose, views.transpose_last, views.reverse, views.movedim}
-    | {parts.take_slice, parts.narrow, parts.select, parts.split, parts.unbind, joins.expand}
-)
-"""Rules of operators that put every element somewhere, unchanged."""
+InputDim = tuple[int, int]
+"""Which input tensor, and which dim of it; both zero-based."""
 
-_HANDS_ON = frozenset(
-    {"aten::contiguous", "aten::clone", "aten::_to_copy", "aten::detach", "aten::alias", "aten::to"}
-)  # fmt: skip
-"""Operators whose result is their operand."""
+_POOLINGS = {qualified_name(op): count for count, ops in SPATIAL.items() for op in ops}
+_CONVOLUTIONS = frozenset({"aten::convolution", "aten::_convolution", "aten::conv1d", "aten::conv2d", "aten::conv3d"})
+
+
+def _spatial_dims(node: fx.Node) -> int:
+    """Along how many last dims an operator makes new positions in the order of the old ones; 0 for other operators."""
+    name = str(getattr(getattr(node.target, "_schema", None), "name", ""))
+    if name in _CONVOLUTIONS:
+        return len(node.args[1].meta["value"].shape) - 2  # type: ignore[union-attr]
+    if name == "aten::constant_pad_nd":
+        return len(node.meta["value"].shape)
+    return _POOLINGS.get(name, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The parameters and buffers from which a value was computed, with no model input.
+    """Where positions come from.
 
     Attributes:
-        states: Their names.
-        dims: For every dim, the dims of the one state that it is made of; None where values were computed with,
-            so that elements may not be what they were.
+        inputs: Dims of inputs; several where inputs share an axis.
+        line: Number of the run of positions that it is a part of, such as the rows of one resolution.
+        place: Which part of that run, the slowest first.
     """
 
-    states: frozenset[str]
-    dims: tuple[frozenset[int], ...] | None
+    inputs: frozenset[InputDim]
+    line: int
+    place: int
 
 
-def find_origins(graph: fx.Graph, walk: Propagation) -> Mapping[fx.Node, Origin]:
-    """The origin of every value that no model input takes part in."""
-    found: dict[fx.Node, Origin] = {}
-    for node in graph.nodes:
-        name = node.meta.get("state", "")
-        if node.op == "get_attr" and name in walk.states and node.meta.get("storage") not in walk.written:
-            found[node] = Origin(frozenset({name}), tuple(frozenset({d}) for d in range(len(walk.states[name]))))
-        elif node.op == "call_function" and (sources := [n for n in node.all_input_nodes if n in found]):
-            if node.target is operator.getitem:
-                found[node] = found[sources[0]]
-            elif _value(walk, node).state:
-                states = frozenset().union(*(found[source].states for source in sources))
-                found[node] = Origin(states, _moved(walk, node, found[sources[0]].dims))
-    return found
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """What a graph shows of where positions come from.
+
+    Attributes:
+        atoms: Of the atoms of positions.
+        runs: Of whole runs that are no single atom, such as a sequence whose first element is used on its own.
+        units: Of dims of one position, which have no atom: by graph node and dim.
+    """
+
+    atoms: Mapping[Atom, Origin]
+    runs: Mapping[Axis, Origin]
+    units: Mapping[tuple[str, int], frozenset[InputDim]]
 
 
-def _value(walk: Propagation, node: fx.Node) -> Value:
-    value = walk.values[node]
-    empty = Value((), (), True, False, False, False)
-    return (value[0] if value else empty) if isinstance(value, list) else value
+def find_origins(captured: Captured, walk: Propagation) -> Origins:
+    """The origin of all positions for which the graph shows one."""
+    found = _Finder(walk)
+    number = 0
+    for node in captured.graph.nodes:
+        if node.op == "placeholder":
+            for dim, axis in enumerate(found.axes(node)):
+                found.note(node, dim, axis, frozenset({(number, dim)}))
+            number += 1
+        elif node.op == "call_function":
+            if count := _spatial_dims(node):
+                found.follow(node, count)
+            found.keep_units(node)
+    return Origins(found.atoms, found.runs, found.units)
 
 
-def _name(node: fx.Node) -> str:
-    return str(node.target._schema.name)  # type: ignore[union-attr]
+class _Finder:
+    def __init__(self, walk: Propagation) -> None:
+        self._walk = walk
+        self._lines = 0
+        self.atoms: dict[Atom, Origin] = {}
+        self.runs: dict[Axis, Origin] = {}
+        self.units: dict[tuple[str, int], frozenset[InputDim]] = {}
+
+    def axes(self, node: fx.Node) -> list[Axis]:
+        value = self._walk.values.get(node)
+        first: Value | None = (value[0] if value else None) if isinstance(value, list) else value
+        return [] if first is None else [self._walk.solver.resolve(axis) for axis in first.axes]
+
+    def note(self, node: fx.Node, dim: int, axis: Axis, inputs: frozenset[InputDim]) -> None:
+        """The positions of a dim of a node's result come from these dims of inputs."""
+        if axis == UNIT:
+            self.units[node.name, dim] = inputs
+            return
+        self._lines += 1
+        parts = list(dict.fromkeys(atoms(axis)))
+        for place, atom in enumerate(parts):
+            if (known := self.atoms.get(atom)) is None:
+                self.atoms[atom] = Origin(inputs, self._lines, place)
+            elif not inputs <= known.inputs:
+                self.atoms[atom] = replace(known, inputs=known.inputs | inputs)
+        if parts and not isinstance(axis, Atom):
+            before = self.runs.get(axis)
+            self.runs[axis] = Origin(inputs | before.inputs if before else inputs, self._lines, len(parts) - 1)
+
+    def follow(self, node: fx.Node, count: int) -> None:
+        """What a spatial operator makes along a dim comes from where that dim of its operand came from."""
+        operand = node.all_input_nodes[0]
+        before, after = self.axes(operand), self.axes(node)
+        if len(before) != len(after):
+            return
+        for dim in range(len(after) - count, len(after)):
+            fresh = not isinstance(after[dim], Concat) and not any(atom in self.atoms for atom in atoms(after[dim]))
+            if fresh and (inputs := self._inputs(operand, dim, before[dim])):
+                self.note(node, dim, after[dim], inputs)
+
+    def _inputs(self, node: fx.Node, dim: int, axis: Axis) -> frozenset[InputDim]:
+        """Where all positions of a dim come from; nothing where that is not known, or not one place."""
+        if axis == UNIT:
+            return self.units.get((node.name, dim), frozenset())
+        if (run := self.runs.get(axis)) is not None:
+            return run.inputs
+        known = [self.atoms.get(atom) for atom in atoms(axis)]
+        inputs = {origin.inputs for origin in known if origin is not None}
+        return inputs.pop() if len(inputs) == 1 and None not in known else frozenset()
+
+    def keep_units(self, node: fx.Node) -> None:
+        """Dims of one position go on through what computes element by element, or keeps the shape as norms do."""
+        axes = self.axes(node)
+        lone = [dim for dim, axis in enumerate(axes) if axis == UNIT and (node.name, dim) not in self.units]
+        sources = [source for source in node.all_input_nodes if len(self.axes(source)) == len(axes)]
+        if not lone or not sources or not _keeps_dims(node):
+            return
+        for dim in lone:
+            known = {self.units[source.name, dim] for source in sources if (source.name, dim) in self.units}
+            if len(known) == 1:
+                self.units[node.name, dim] = known.pop()
 
 
-def hands_on(node: fx.Node) -> bool:
-    """Whether every element of the result is an element of the only operand."""
-    rule = find_rule(node.target) if node.target is not operator.getitem else None
-    same = rule is not None and _name(node) in _HANDS_ON
-    return len(node.all_input_nodes) == 1 and (same or rule in _REARRANGES)
+_KEEPING = frozenset(
+    {
+        "aten::native_batch_norm", "aten::batch_norm", "aten::_native_batch_norm_legit_no_training", "aten::clone",
+        "aten::cudnn_batch_norm", "aten::native_layer_norm", "aten::native_group_norm", "aten::dropout",
+        "aten::detach", "aten::_to_copy", "aten::convolution", "aten::conv1d", "aten::conv2d", "aten::conv3d",
+    }
+)  # fmt: skip
+"""Operators besides the elementwise ones that keep the order of dims."""
 
 
-def _moved(
-    walk: Propagation, node: fx.Node, dims: tuple[frozenset[int], ...] | None
-) -> tuple[frozenset[int], ...] | None:
-    """Which own dims of the state the dims of the result are made of."""
-    if dims is None or not hands_on(node):
-        return None
-    if _name(node) in _HANDS_ON:
-        return dims
-    source = _value(walk, node.all_input_nodes[0])
-    solver = AxisSolver()
-    labels = [solver.fresh(size) for size in source.shape]
-    marked = Value(tuple(labels), source.shape, False, True, False, False, source.contiguous)
-    bound = bind(node.target, node.args, node.kwargs)
-    arguments = {name: marked if isinstance(value, fx.Node) else value for name, value in bound.items()}
-    facts = node.meta["value"]
-    shapes = tuple(fact.shape for fact in (facts if isinstance(facts, tuple) else (facts,)))
-    rule = find_rule(node.target)
-    try:
-        result = rule(Call(node.target, arguments, shapes, lambda index: False, solver, [], [])) if rule else None
-    except (Unsupported, AxisConflictError):
-        return None
-    if result is None:
-        return None
-    owners = {atom: d for d, label in enumerate(labels) for atom in atoms(solver.resolve(label))}
-    outputs = [result] if isinstance(result, tuple) else result
-    made = [[{owners[a] for a in atoms(solver.resolve(axis)) if a in owners} for axis in axes] for axes in outputs]
-    merged = [frozenset().union(*(dims[d] for axes in made for d in axes[i])) for i in range(len(made[0]))]
-    return tuple(merged)
+def _keeps_dims(node: fx.Node) -> bool:
+    if node.target is operator.getitem:
+        return True  # of a norm's result; other results have no dims that are known
+    name = str(getattr(getattr(node.target, "_schema", None), "name", ""))
+    return name in _KEEPING or is_pointwise(node.target)

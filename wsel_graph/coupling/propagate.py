@@ -34,6 +34,7 @@ class Propagation:
     values: dict[fx.Node, Value | list[Value]] = field(default_factory=dict)
     roles: list[tuple[Axis, str]] = field(default_factory=list)
     consumed: list[Axis] = field(default_factory=list)
+    consumed_at: dict[fx.Node, list[Axis]] = field(default_factory=dict)  # the same, by the node that consumes them
     unknown: dict[str, str] = field(default_factory=dict)  # operator -> text of the rule that would teach it
     written: set[int] = field(default_factory=set)  # storages that some operator writes to
 
@@ -102,7 +103,10 @@ def _called(walk: Propagation, node: fx.Node) -> Value | list[Value]:
     arguments = _bound_values(walk, node)
     written = [arguments[name] for name in written_parameters(node.target) if isinstance(arguments[name], Value)]
     call = _make_call(walk, node, arguments)
+    before = len(walk.consumed)
     outputs = _apply_rule(walk, node, call)
+    if len(walk.consumed) > before:
+        walk.consumed_at[node] = walk.consumed[before:]
     if not node.meta["value"]:
         return []  # nothing but a check or a Python number
     result = _wrap(walk, node, call, outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,11 +15,23 @@ from wsel_graph.matching.segments import Item, Layer, coarse_of, kinds_of, layer
 from wsel_graph.matching.structure import Structure
 from wsel_graph.matching.wishes import Governing
 from wsel_graph.plan import LayerMap
+from wsel_graph.selection.model import Score
 
 CONTRADICTION = (
     "its branch and the teacher's that comes in this order take part in other ways (another input, result or operand)"
 )
 NO_BLOCK = "the teacher has no block of this structure here"
+
+
+@dataclass(frozen=True, slots=True)
+class PairedStage:
+    """The blocks of an aligned stage in both models, each with its node numbers, and which fills which."""
+
+    name: str
+    student: tuple[tuple[int, ...], ...]
+    teacher: tuple[tuple[int, ...], ...]
+    partners: tuple[tuple[int, int], ...]  # (student, teacher); a student block with several is their average
+    influence: tuple[float | None, ...] = ()  # of every teacher block, where it decided
 
 
 @dataclass(slots=True)
@@ -28,8 +41,13 @@ class NodePairs:
     pairs: dict[int, int] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
     candidates: dict[int, tuple[int, ...]] = field(default_factory=dict)  # where several fit equally well
-    layers: list[LayerMap] = field(default_factory=list)
     also: dict[int, tuple[int, ...]] = field(default_factory=dict)  # further teacher nodes, to be averaged with it
+    stages: list[PairedStage] = field(default_factory=list)
+
+    @property
+    def layers(self) -> tuple[LayerMap, ...]:
+        """Which teacher blocks fill which student block."""
+        return tuple(LayerMap(own.name, len(own.teacher), own.partners, own.influence) for own in self.stages)
 
 
 def pair_structures(governing: Governing) -> NodePairs:
@@ -80,7 +98,9 @@ def _pair_stages(governing: Governing, ours: int, theirs: int, found: NodePairs)
     name = student.stage_names[ours]
     length = layer_length(mine, other)
     small, large = layers(mine, length), layers(other, length)
-    runs = _runs(small, large, governing.method(name), name)
+    method = governing.method(name)
+    influence = governing.influence(theirs, length) if isinstance(method, Score) else None
+    runs = _runs(small, large, method, name, influence)
     for number, layer in enumerate(small):
         if number not in runs:
             reason = f"the teacher's stage has no further block of this kind (block {number} of stage {name!r})"
@@ -92,22 +112,38 @@ def _pair_stages(governing: Governing, ours: int, theirs: int, found: NodePairs)
             again = _pair_layers(student, layer, teacher, large[block], NodePairs())
             further = further_nodes(teacher, (large[first], large[block]), (pairs, again), (first, block), name)
             found.also |= {node: (*found.also.get(node, ()), partner) for node, partner in further.items()}
-    found.layers.append(
-        LayerMap(name, len(large), tuple((ours, other) for ours in sorted(runs) for other in runs[ours]))
-    )
+    known = tuple(None if math.isinf(value) else value for value in influence or ())
+    partners = tuple((ours, other) for ours in sorted(runs) for other in runs[ours])
+    found.stages.append(PairedStage(name, tuple(map(_nodes, small)), tuple(map(_nodes, large)), partners, known))
 
 
-def _runs(small: Sequence[Layer], large: Sequence[Layer], method: LayerMethod, stage: str) -> dict[int, Sequence[int]]:
+def _runs(
+    small: Sequence[Layer],
+    large: Sequence[Layer],
+    method: LayerMethod,
+    stage: str,
+    influence: Sequence[float] | None = None,
+) -> dict[int, Sequence[int]]:
     """Teacher layers for student layer: several where they are averaged."""
     if method == MERGE:
         return partner_runs(small, large, stage)
-    return {ours: [theirs] for ours, theirs in _partners(small, large, method, stage).items()}
+    return {ours: [theirs] for ours, theirs in _partners(small, large, method, stage, influence).items()}
 
 
-def _partners(small: Sequence[Layer], large: Sequence[Layer], method: LayerMethod, stage: str) -> dict[int, int]:
+def _nodes(layer: Layer) -> tuple[int, ...]:
+    return tuple(node for segment in layer for node in segment.nodes)
+
+
+def _partners(
+    small: Sequence[Layer],
+    large: Sequence[Layer],
+    method: LayerMethod,
+    stage: str,
+    influence: Sequence[float] | None = None,
+) -> dict[int, int]:
     """Teacher layer for student layer: among all layers when their kinds then agree, else among those of one kind."""
-    plain = dict(enumerate(select_layers(method, len(large), len(small), stage)))
-    if not isinstance(method, str) or _agree(small, large, plain) == len(small):
+    plain = dict(enumerate(select_layers(method, len(large), len(small), stage, influence)))
+    if not isinstance(method, (str, Score)) or _agree(small, large, plain) == len(small):
         return plain
     exact = {kinds_of(layer) for layer in large}
     keys = [kinds_of(layer) if kinds_of(layer) in exact else coarse_of(layer) for layer in small]
@@ -115,7 +151,8 @@ def _partners(small: Sequence[Layer], large: Sequence[Layer], method: LayerMetho
     for key in dict.fromkeys(keys):
         mine = [i for i, own in enumerate(keys) if own == key]
         other = [i for i, layer in enumerate(large) if key in (kinds_of(layer), coarse_of(layer))]
-        chosen = select_layers(method, len(other), len(mine), stage)
+        own = None if influence is None else [influence[i] for i in other]
+        chosen = select_layers(method, len(other), len(mine), stage, own)
         partners |= {i: other[place] for i, place in zip(mine, chosen, strict=False)}
     return plain if len(partners) <= _agree(small, large, plain) else partners
 
@@ -134,9 +171,7 @@ def _pair_layers(
         for ours, theirs in zip(layer, partner, strict=True):
             _pair_parts(student, ours.nodes, teacher, theirs.nodes, own)
     else:
-        mine = [node for segment in layer for node in segment.nodes]
-        other = [node for segment in partner for node in segment.nodes]
-        _pair_parts(student, mine, teacher, other, own)
+        _pair_parts(student, _nodes(layer), teacher, _nodes(partner), own)
     found.pairs |= own.pairs
     found.reasons |= own.reasons
     return own.pairs

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import MatchError
 from wsel_graph.matching.blocks import NO_BLOCK, pair_structures
+from wsel_graph.matching.exits import PairedExits, paired_exits
 from wsel_graph.matching.names import pieces_by_name
 from wsel_graph.matching.pieces import Found, PieceFinder
 from wsel_graph.matching.sides import Piece
@@ -33,6 +34,7 @@ class Matching:
         notes: What was decided by names, and rules that match nothing.
         subjects: Every student tensor's component as selection rules see it, by the tensor's first name.
         required: Tensors that must be filled, each with the place of the rule that says so.
+        exits: Where the paired blocks of every stage end.
     """
 
     pieces: tuple[tuple[str, tuple[Piece, ...]], ...]
@@ -44,6 +46,7 @@ class Matching:
     subjects: Mapping[str, Subject]
     required: Mapping[str, str]
     also: Mapping[str, tuple[tuple[Piece, ...], ...]]
+    exits: tuple[PairedExits, ...] = ()
 
 
 NO_WISHES = Wishes()
@@ -78,11 +81,12 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
         tuple((name, kept[name]) for name in student.own_names if name in kept),
         tuple(reasons.items()),
         found.candidates,
-        tuple(nodes.layers),
+        nodes.layers,
         (*notes, *found.notes, *governing.notes()),
         {name: subjects.of_tensor(name) for name in student.own_names},
         required,
         found.also,
+        paired_exits(governing.student, governing.teacher, nodes),
     )
 
 

@@ -84,6 +84,9 @@ def coarse_of(layer: Layer) -> tuple[str, ...]:
     return tuple(segment.coarse for segment in layer)
 
 
+LONGEST = 16
+"""Most segments that make one layer."""
+
 INPUT = -1
 """The model's input, which is alive as long as components read it directly."""
 
@@ -143,7 +146,7 @@ def segments(graph: ComponentGraph, streams: Sequence[frozenset[Atom]], places: 
     for number in (n for n in range(len(graph.nodes)) if n not in home):
         if readers := [home[reader] for reader, _ in graph.consumers[number] if reader in home]:
             pieces[min(readers)].append(number)
-    levels = _levels([places[_last(graph, piece)] for piece in pieces])
+    levels = _levels([places[last_of(graph, piece)] for piece in pieces])
     return [_segment(graph, piece, streams, level) for piece, level in zip(pieces, levels, strict=True)]
 
 
@@ -156,7 +159,7 @@ def _levels(places: Sequence[int]) -> list[int]:
     return found
 
 
-def _last(graph: ComponentGraph, piece: Sequence[int]) -> int:
+def last_of(graph: ComponentGraph, piece: Sequence[int]) -> int:
     """The node that passes on the result of a piece."""
     return max((number for number in piece if graph.nodes[number].label not in ROOTS), default=max(piece))
 
@@ -167,7 +170,7 @@ def _segment(graph: ComponentGraph, piece: list[int], streams: Sequence[frozense
     coarse = digest("light", kind) if light else Part(graph, piece, coarse=True).kind()
     inner = [n for n in piece if graph.nodes[n].label not in ROOTS]
     chained = len(piece) == 1 and _is_chained(graph, piece[0])
-    stream = streams[_last(graph, piece)]
+    stream = streams[last_of(graph, piece)]
     return Segment(tuple(sorted(piece)), kind, coarse, len(inner) > 1, light, stream, level, chained)
 
 
@@ -216,7 +219,7 @@ def _closed(stage: list[Segment]) -> list[Item]:
     return [Item(tuple(stage[: last + 1]), stage=True), *rest]
 
 
-def layer_length(*stages: Item, longest: int = 16) -> int:
+def layer_length(*stages: Item, longest: int = LONGEST) -> int:
     """How many segments make a layer: the longest period whose places never share a kind.
 
     Attention and its feed-forward part are two segments of one layer; dense and sparse feed-forward parts that

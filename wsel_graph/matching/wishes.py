@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -21,6 +21,8 @@ class Wishes:
         keep: Globs of student tensor names that keep the student's own values; they come before all rules.
         unmatched: `error` or `keep`: what becomes of student tensors that nothing explains.
         source: The user's rule file: its rules are reported when they govern nothing, those that it extends are not.
+        influence: By stage of the teacher, by the number of segments that make a block, how much every block changes
+            its stream; empty when that is not known.
     """
 
     keep: tuple[str, ...] = ()
@@ -28,6 +30,7 @@ class Wishes:
     components: tuple[ComponentRule, ...] = ()
     unmatched: str = "error"
     source: str = ""
+    influence: Mapping[str, Mapping[int, Sequence[float]]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -45,6 +48,10 @@ class Governing:
         """How the blocks of a student stage are chosen."""
         rule = self._layer_rule(stage)
         return rule.take if rule is not None else "first"
+
+    def influence(self, theirs: int, length: int) -> Sequence[float] | None:
+        """How much every block of a teacher stage, given by item number, changes its stream; None when not known."""
+        return self.wishes.influence.get(self.teacher.stage_names[theirs], {}).get(length)
 
     @property
     def takes_other_layers(self) -> bool:

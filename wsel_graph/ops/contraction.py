@@ -161,7 +161,7 @@ def trilinear(call: Call) -> Outputs:
 @propagates(aten.einsum)
 def einsum(call: Call) -> Outputs:
     """The equation names the axes."""
-    inputs, output = _parse_equation(call["equation"], [value.dim for value in call["tensors"]])
+    inputs, output = parse_equation(call["equation"], [value.dim for value in call["tensors"]])
     named: dict[str, Axis] = {}
     for letters, value in zip(inputs, call["tensors"], strict=True):
         for letter, axis in zip(letters, value.axes, strict=True):
@@ -184,7 +184,7 @@ def _name_einsum_attention(call: Call, inputs: list[list[str]], output: list[str
             call.role(named[letter], "heads" if letter in output else "head_dim")
 
 
-def _parse_equation(equation: str, ranks: list[int]) -> tuple[list[list[str]], list[str]]:
+def parse_equation(equation: str, ranks: list[int]) -> tuple[list[list[str]], list[str]]:
     """Letters per operand and of the output; an ellipsis becomes letters `.0`, `.1`, ... counted from the right."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     inputs = [_letters(term, rank) for term, rank in zip(left.split(","), ranks, strict=True)]

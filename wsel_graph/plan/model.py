@@ -6,8 +6,8 @@ Nothing else is needed to apply it: no graph, no rules, no model code.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -118,6 +118,12 @@ class Copy:
         """This copy, and those whose values are added."""
         return (self, *self.also)
 
+    def times(self, factor: float) -> Copy:
+        """The copy with all of its values multiplied; factors that cancel leave it as it was."""
+        scale = self.scale * factor
+        scale = 1.0 if math.isclose(scale, 1, rel_tol=1e-12) else scale
+        return replace(self, scale=scale, also=tuple(other.times(factor) for other in self.also))
+
     @property
     def block_shape(self) -> tuple[int, ...]:
         """Shape of the selected block once it is resampled; one size per teacher dim."""
@@ -162,6 +168,7 @@ class LayerMap:
     stage: str
     teacher_depth: int
     pairs: tuple[tuple[int, int], ...]  # (student, teacher)
+    influence: tuple[float | None, ...] = ()  # of every teacher block, where it decided; None where not known
 
     @property
     def blocks(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
@@ -185,6 +192,65 @@ class LayerMap:
 
 
 @dataclass(frozen=True, slots=True)
+class Tap:
+    """Where a model shows one value while it runs.
+
+    Attributes:
+        node: Name of the graph node that makes the value.
+        module: Path of a module that returns it; empty where none does.
+        place: Where in the module's result it stands: positions of tuples, keys of dicts, names of fields.
+        call: Which call of the module returns it, zero-based.
+        calls: How often one forward pass calls the module.
+        dims: The tensor's dims, zero-based, in the order in which they correspond to the other model's: positions
+            first, then the features.
+        size: How many features it has.
+    """
+
+    node: str
+    module: str = ""
+    place: tuple[int | str, ...] = ()
+    call: int = 0
+    calls: int = 1
+    dims: tuple[int, ...] = ()
+    size: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.module}{''.join(f'[{step!r}]' for step in self.place)}" if self.module else self.node
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What a student block passes on, and the teacher's channels that it came from.
+
+    `teacher[..., indices]` corresponds to `student[..., filled]`, channels last, in every position.
+
+    Attributes:
+        stage: The student's stage.
+        block: The student's block of this stage, zero-based.
+        teacher_block: The teacher's block that it is compared with.
+        indices: Teacher channels, zero-based.
+        filled: Student channels that correspond to them; None for all.
+        spanned: The teacher block is the last one that the student leaves out before the next that it copies.
+        problem: Why the two cannot be compared; empty where they can.
+    """
+
+    stage: str
+    block: int
+    teacher_block: int
+    student: Tap
+    teacher: Tap
+    indices: Indices = ()
+    filled: Indices | None = None
+    spanned: bool = False
+    problem: str = ""
+
+    def __str__(self) -> str:
+        head = f"{self.stage} {self.block} <- {self.teacher_block}: {self.student} <- {self.teacher}"
+        channels = f"channels {describe_indices(self.indices)} of {self.teacher.size}"
+        return f"{head}, {self.problem or channels}"
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that initialising one student from one teacher needs."""
 
@@ -193,6 +259,9 @@ class Plan:
     choices: tuple[Choice, ...]
     layers: tuple[LayerMap, ...]
     notes: tuple[str, ...] = ()  # what the user should know besides
+    compensate: tuple[str, ...] = ()  # student weights that rules ask to fit on calibration data; first names
+    recalibrate: tuple[str, ...] = ()  # running means of the batch norms whose statistics rules ask to estimate anew
+    features: tuple[Feature, ...] = ()  # what can be compared while the student learns from the teacher
 
     def save(self, path: str | Path) -> None:
         """Write the plan to a JSON file, which `load_plan` reads; the file is there whole or not at all.
@@ -211,11 +280,18 @@ class Plan:
             UnknownNameError: If the plan does not know the tensor.
         """
         if own := [_explain_copy(copy, self.choices) for copy in self.copies if copy.student == name]:
-            return "\n".join(own)
+            return "\n".join((*own, *self._afterwards(name)))
         for kept in self.kept:
             if kept.student == name:
                 return f"{name} {list(kept.shape)} keeps the student's own values: {kept.reason}"
         raise UnknownNameError(f"the plan knows no student tensor named {name!r}")
+
+    def _afterwards(self, name: str) -> Iterator[str]:
+        """What calibration data is to do to a tensor once it is filled."""
+        if name in self.compensate:
+            yield "  then compensated on calibration data (regression)"
+        if name in self.recalibrate:
+            yield "  then estimated anew on calibration data, with the other running statistics of its batch norm"
 
 
 def _explain_copy(copy: Copy, choices: tuple[Choice, ...]) -> str:

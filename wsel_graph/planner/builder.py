@@ -17,35 +17,46 @@ from wsel_graph.planner.choose import Chooser
 from wsel_graph.planner.copies import make_copy
 from wsel_graph.planner.elements import Elements
 from wsel_graph.planner.fan_in import scale
+from wsel_graph.planner.features import FeaturePlanner
 from wsel_graph.planner.joint import Joints
 from wsel_graph.planner.layout import Layouts
 from wsel_graph.planner.messages import unexplained_message
+from wsel_graph.planner.rescale import rescaled
 from wsel_graph.planner.unfit import Unfit
+from wsel_graph.planner.values import Values, asked, notes
+from wsel_graph.planner.widths import Widths
+
+NO_VALUES = Values()
 
 
 def build_plan(
-    student: ModelGraph, teacher: ModelGraph, elements: Elements | None = None, wishes: Wishes = NO_WISHES
+    student: ModelGraph,
+    teacher: ModelGraph,
+    elements: Elements | None = None,
+    wishes: Wishes = NO_WISHES,
+    values: Values = NO_VALUES,
 ) -> Plan:
     """Decide, for every student tensor, which teacher elements it takes. Reads shapes only.
 
     Args:
         wishes: What the user wants of matching.
+        values: What is to be done to values afterwards; the plan names the tensors.
     Raises:
         MatchError: If a student tensor has no counterpart.
         PlanError: If a counterpart does not fit, or nothing would be copied.
     """
     with paused_garbage_collection():
-        return _build(student, teacher, elements or Elements(), wishes)
+        return _build(student, teacher, elements or Elements(), wishes, values)
 
 
-def _build(student: ModelGraph, teacher: ModelGraph, elements: Elements, wishes: Wishes) -> Plan:
+def _build(student: ModelGraph, teacher: ModelGraph, elements: Elements, wishes: Wishes, values: Values) -> Plan:
     matching = match(student, teacher, wishes)
     if matching.unexplained:
         raise MatchError(unexplained_message(student, matching))
     unfit: dict[str, str] = {}
     while True:
         try:
-            return _Builder(student, teacher, elements, matching, unfit).build()
+            return _Builder(student, teacher, elements, matching, values, unfit).build()
         except Unfit as fault:
             new = [name for name in fault.tensors if name not in unfit]
             if wishes.unmatched != "keep" or not new:
@@ -59,6 +70,7 @@ class _Builder:
     teacher: ModelGraph
     elements: Elements
     matching: Matching
+    values: Values
     unfit: Mapping[str, str]  # paired, but left out, with the reason
 
     def build(self) -> Plan:
@@ -68,11 +80,12 @@ class _Builder:
         sources = {name: (own, *self.matching.also.get(name, ())) for name, own in filled}
         joints.add_pieces(dict.fromkeys(piece for pieces in sources.values() for own in pieces for piece in own))
         chooser = Chooser(joints, self.elements, (self.student, self.teacher), self.matching.subjects)
+        widths = Widths(chooser)
         layouts = Layouts(self.student, self.teacher, chooser)
         states = {state.name: state for state in self.student.captured.states}
         kept = [_kept(states[name], reason) for name, reason in (*self.matching.kept, *self.unfit.items())]
         copies: list[Copy] = []
-        notes = list(self.matching.notes)
+        lines = list(self.matching.notes)
         for name in sources:
             pieces = [piece for each in sources[name] for piece in each]
             reasons = [chooser.reason_to_keep(joints.dims.get(piece, ())) for piece in pieces]
@@ -80,32 +93,43 @@ class _Builder:
                 kept.append(_kept(states[name], reason))
                 continue
             made = [
-                [self._copy(piece, states[name], joints, chooser, layouts) for piece in each] for each in sources[name]
+                [self._copy(piece, states[name], joints, widths, layouts) for piece in each] for each in sources[name]
             ]
             for first, *others in zip(*made, strict=True):
                 count = 1 + len(others)
                 also = tuple(replace(copy, scale=copy.scale / count) for copy, _ in others)
                 copies.append(replace(first[0], scale=first[0].scale / count, also=also))
-                notes.extend(first[1])
+                lines.extend(first[1])
         if not copies:
             raise PlanError(_nothing_message(kept))
+        copies, rescaling = rescaled(copies, self.student, self.teacher, widths)
         self._check_required(kept)
         kept.extend(_configuration(states.values()))
+        after = asked(self.values, self.student, dict.fromkeys(c.student for c in copies), self.matching.subjects)
+        lines.extend((*rescaling, *chooser.notes(), *notes(self.values, after)))
+        features = FeaturePlanner(self.student, self.teacher, joints, chooser, self.matching.exits).features()
         return Plan(
-            tuple(copies), tuple(kept), tuple(chooser.choices), self.matching.layers, (*notes, *chooser.notes())
+            tuple(copies),
+            tuple(kept),
+            tuple(chooser.choices),
+            self.matching.layers,
+            tuple(lines),
+            after.compensate,
+            after.recalibrate,
+            tuple(features),
         )
 
     def _copy(
-        self, piece: Piece, state: State, joints: Joints, chooser: Chooser, layouts: Layouts
+        self, piece: Piece, state: State, joints: Joints, widths: Widths, layouts: Layouts
     ) -> tuple[Copy, list[str]]:
         """The copy for one piece, and what the user should know about it."""
         dims = joints.dims.get(piece, [])
         laid = [layouts.layout(paired, dims) for paired in dims]
         shapes = tuple(state.tensor.shape), self.teacher.tensors[piece.teacher.tensor].shape
         made = make_copy(piece, shapes, dims, laid, joints)
-        factor = scale(self.student, dims, chooser)
-        notes = [layout.note for layout in laid if layout.note]
-        return replace(made, parameter=state.kind == "parameter", scale=factor), notes
+        factor = scale(self.student, self.teacher, dims, widths)
+        lines = [layout.note for layout in laid if layout.note]
+        return replace(made, parameter=state.kind == "parameter", scale=factor), lines
 
     def _check_required(self, kept: Iterable[Kept]) -> None:
         for item in kept:

@@ -42,6 +42,7 @@ class Chosen:
         taken: Teacher elements.
         filled: Student elements that receive them; None for all.
         method: The element method, where every dim could draw its own elements.
+        subset: Whether some of the teacher's elements are taken, once each, and the others left out.
         merged: The clusters whose averages take the place of single elements; `taken` are their representatives.
     """
 
@@ -49,7 +50,24 @@ class Chosen:
     taken: Sequence[int]
     filled: Sequence[int] | None = None
     method: Method | None = None
+    subset: bool = False
     merged: Merged | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the atoms of an axis, or runs of them, take from the teacher, and which student elements that fills."""
+
+    taken: Mapping[tuple[Atom, ...], Sequence[int]]
+    filled: Mapping[tuple[Atom, ...], Sequence[int]]
+
+    def teacher_positions(self, axis: Axis) -> Sequence[int]:
+        """The positions of the teacher's axis that are taken."""
+        return _positions(axis, self.taken)
+
+    def student_positions(self, axis: Axis) -> Sequence[int]:
+        """The positions of the student's axis that are filled."""
+        return _positions(axis, self.filled)
 
 
 class Chooser:
@@ -147,15 +165,16 @@ class Chooser:
             return self._merged(run, settings.take)
         method = settings.take
         elements = self._elements.choose(method, large, small, min(places), settings.seed)
-        return Chosen(method_name(method) + _flat_word(run), elements, None, method)
+        return Chosen(method_name(method) + _flat_word(run), elements, None, method, True)
 
     def _scored(self, run: Run, score: Score) -> Chosen:
-        """By the teacher's weights; a run of several axes has no members of its own."""
+        """By the teacher's weights or activations; a run of several axes has no members of its own."""
         if len(run) > 1:
-            raise PlanError(f"take: {{score: {score.norm}}} ranks single axes: write unit: whole for {self._role(run)}")
+            raise PlanError(f"take: {score} ranks single axes: write unit: whole for {self._role(run)}")
         small, _ = sizes(run)
         theirs = self._joints.groups(run[0])[len(run[0].student) :]
-        return Chosen(f"score {score.norm}", top_elements(self._graphs[1], theirs, score.norm, small))
+        elements = top_elements(self._graphs[1], theirs, score.by, small, self._elements.statistics)
+        return Chosen(f"score {score.by}", elements, subset=True)
 
     def _merged(self, run: Run, take: Merge) -> Chosen:
         """Averages of alike elements; the graph says where the axis allows it."""
@@ -173,7 +192,7 @@ class Chooser:
             places = self._joints.places(run[-1])
             message = unmergeable_message(str(take), self._role(run), places, str(fault))
             raise Unfit(message, tensors_at(places), f"its axis {self._role(run)} {fault}") from None
-        return Chosen(f"merge {take.by}", merged.representatives, None, None, merged)
+        return Chosen(f"merge {take.by}", merged.representatives, merged=merged)
 
     def _adapted(self, run: Run, fixed: CoupledGroup, settings: Settings) -> Chosen:
         (small, large), places = sizes(run), self._joints.places(run[-1])
@@ -266,7 +285,16 @@ class Chooser:
     def reduction(self, run: Run) -> float:
         """By how much a choice of elements makes an axis smaller: teacher elements per student element, else 1."""
         small, large = sizes(run)
-        return large / small if run in self._chosen and self._chosen[run].method is not None else 1.0
+        return large / small if run in self._chosen and self._chosen[run].subset else 1.0
+
+    def joint(self, atom: Axis) -> Joint | None:
+        """The joint group of an atom of either model; None for other axes."""
+        return self._joints.of(atom)
+
+    @property
+    def decided(self) -> Mapping[Run, Settings]:
+        """Everything that a choice was made for, with what governs it."""
+        return {run: self.settings(run) for run in self._chosen}
 
     def taken(self, paired: PairedDim) -> Sequence[int]:
         """The teacher positions that one student dim takes."""
@@ -290,6 +318,29 @@ class Chooser:
         member = self._graphs[1].tensors[side.tensor].name, side.own_dim(side.dims[paired.number])[0]
         terms = {atom: own.terms(*member) for atom, own in merged.items()}
         return mixed_terms(paired.teacher, terms, {atoms[0]: chosen.taken for atoms, chosen in runs})
+
+    def shared(self, axis: Axis) -> Shared | str:
+        """What an axis of an activation takes, or why no single answer holds for it.
+
+        Args:
+            axis: Of either model, all of its atoms in joint groups.
+        """
+        taken: dict[tuple[Atom, ...], Sequence[int]] = {}
+        filled: dict[tuple[Atom, ...], Sequence[int]] = {}
+        for atoms, run in self.runs(axis):
+            chosen = self._chosen.get(run)
+            if chosen is None:
+                return "its channels are chosen only as a part of a merged axis"
+            if chosen.method is not None and not self.settings(run).consistent:
+                return "every tensor draws its own channels (consistent: false)"
+            if chosen.name in ("kept", "interpolated"):
+                return f"its channels do not correspond to the teacher's one to one ({chosen.name})"
+            if chosen.merged is not None:
+                return f"its channels are averages of the teacher's ({chosen.name})"
+            taken[atoms] = chosen.taken
+            if chosen.filled is not None:
+                filled[atoms] = chosen.filled
+        return Shared(taken, filled)
 
     def filled(self, paired: PairedDim) -> Sequence[int]:
         """The student positions that receive them."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from wsel_graph.axes import evenly_spaced
+from wsel_graph.coupling.statistics import Statistics
 from wsel_graph.errors import PlanError
 from wsel_graph.selection.model import ElementRule
 
@@ -69,6 +70,7 @@ class Elements:
             It holds for pinned groups too: who names elements of a pinned axis has decided.
         rules: The element rules of a rule file, in order of priority.
         source: The rule file that the user named; its rules that govern nothing are reported.
+        statistics: Of the teacher's activations, for scores that need them.
         features: More grounds for `take: {merge: NAME}`, by name: what makes elements alike.
     """
 
@@ -79,6 +81,7 @@ class Elements:
     overrides: Mapping[str, Method] = field(default_factory=dict)
     rules: tuple[ElementRule, ...] = ()
     source: str = ""
+    statistics: Statistics | None = None
     features: Mapping[str, ElementFeatures] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

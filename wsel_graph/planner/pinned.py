@@ -58,6 +58,13 @@ def reads_features(graph: ModelGraph, name: str) -> bool:
     return use is not None and (reads_channels(graph, name) or use.operator in linear)
 
 
+def is_feature_weight(graph: ModelGraph, name: str) -> bool:
+    """Whether a tensor is the weight of a linear or a convolution: only there are sums over inputs to make up for."""
+    use = graph.uses.get(name)
+    added = use is not None and (use.argument == "bias" or (use.operator, use.argument) == ("aten::addmm", "self"))
+    return not added and len(graph.tensors[name].shape) > 1 and reads_features(graph, name)
+
+
 def pinned_message(pinned: CoupledGroup, places: Sequence[str], small: int, large: int) -> str:
     """What to say when the axis cannot be adapted, with the rule that would settle it."""
     names = list(dict.fromkeys(place.rpartition(":")[0] for place in places))

@@ -1,32 +1,47 @@
-"""Elements by score: those of the teacher's coupled group whose weights have the largest norm.
+"""Elements by score: the norm of the teacher's weights, or what calibration batches showed of its activations.
 
-Reference: structured magnitude selection, as compared in Xu et al., arXiv:2311.18823, table 7 (L1 and L2 norms).
+References: structured magnitude selection, as compared in Xu et al., arXiv:2311.18823, table 7 (L1 and L2 norms); mean
+absolute activation and variance, after Muralidharan et al., arXiv:2407.14679, who rank neurons, heads and
+embedding channels by activations of a small calibration set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from wsel_graph.axes import positions
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
+from wsel_graph.coupling.statistics import Statistics
 from wsel_graph.errors import PlanError
+from wsel_graph.planner.activity import activity, second_moments
+from wsel_graph.planner.regression import best_rebuilders
 
 
-def top_elements(graph: ModelGraph, groups: Iterable[CoupledGroup], norm: str, count: int) -> Sequence[int]:
+def top_elements(
+    graph: ModelGraph, groups: Sequence[CoupledGroup], score: str, count: int, statistics: Statistics | None = None
+) -> Sequence[int]:
     """The elements of the highest score, ascending; of equal ones the first.
 
     Args:
         graph: The teacher.
         groups: Its coupled groups that share one choice; every member counts with all the weights of an element.
-        norm: `l1` (sum of absolute values) or `l2` (root of the sum of squares).
+        score: `l1` (sum of absolute weights), `l2` (root of the sum of squares), `activation` (mean absolute
+            activation), `variance` (of the activation) or `regression` (those that rebuild the others best). Before
+            activations are added over places and groups, each place's are divided by their sum over all elements.
         count: How many to take.
+        statistics: Of the teacher, for the scores of activations.
     Raises:
-        PlanError: If the teacher has no values (meta device).
+        PlanError: If the teacher has no values (meta device), or the statistics are missing or lack the groups.
     """
-    total = torch.stack([_scores(graph, group, 1 if norm == "l1" else 2) for group in groups]).sum(0)
+    if score in ("l1", "l2"):
+        total = torch.stack([_scores(graph, group, 1 if score == "l1" else 2) for group in groups]).sum(0)
+    elif score == "regression":
+        return best_rebuilders(second_moments(graph, groups, statistics), count)
+    else:
+        total = activity(graph, groups, score, statistics)
     order = torch.argsort(total, descending=True, stable=True)
     return sorted(order[:count].tolist())
 

@@ -27,6 +27,7 @@ class Settings:
         take: An element method, or a token map.
         named: Whether somebody named the elements of this very group: an override, or a rule with a list.
         resize: `interpolate`, `keep` or `error`; None leaves it to the reason why the group is pinned.
+        rescale: Some of `variance`, `norm` and `attention`.
     """
 
     take: Method | TokenMap | Score | Merge
@@ -35,7 +36,7 @@ class Settings:
     unit: str
     consistent: bool
     resize: str | None
-    rescale: str
+    rescale: frozenset[str]
     grow: str
 
 
@@ -69,7 +70,7 @@ class Governor:
             unit=first("unit", own.unit, "whole"),
             consistent=first("consistent", own.consistent, True),
             resize=first("resize", None, None),
-            rescale=first("rescale", None, "none"),
+            rescale=_ways(first("rescale", None, "none")),
             grow=first("grow", None, "error"),
         )
 
@@ -111,6 +112,10 @@ class Governor:
             for number, rule in enumerate(self._elements.rules)
             if number not in self._governing and rule.at.file == self._elements.source
         )
+
+
+def _ways(rescale: str | tuple[str, ...]) -> frozenset[str]:
+    return frozenset({rescale} if isinstance(rescale, str) else rescale) - {"none"}
 
 
 def _usable(rule: ElementRule) -> Method | TokenMap | Score | Merge:

@@ -16,11 +16,13 @@ from wsel_graph.plan import Plan
 from wsel_graph.planner.elements import Elements
 from wsel_graph.planner.joint import Joint, Joints
 from wsel_graph.planner.settings import Governor, subjects_of
+from wsel_graph.planner.values import Asked, Values, asked
 from wsel_graph.report.settle import aligned
-from wsel_graph.selection.model import ComponentRule, ElementRule, LayerRule, RuleFile
+from wsel_graph.selection.model import ComponentRule, ElementRule, LayerRule, RuleFile, ValueRule
 from wsel_graph.selection.source import Place
 
 SETTINGS = ("take", "seed", "unit", "consistent", "resize", "rescale", "grow")
+AFTERWARDS = ("compensate", "recalibrate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ def check_rules(student: ModelGraph, teacher: ModelGraph, rules: RuleFile, plann
         *_layers(rules.layers, governing.student),
         *_components(rules.components, governing),
         *_elements(rules, student, teacher, matching),
+        *_values(rules, student, matching, plan),
     )
     return Check(governed, () if matching is None else matching.unexplained, refused, plan)
 
@@ -149,11 +152,24 @@ def _group_rule(rule: ElementRule, groups: Iterable[tuple[str, str]]) -> Governe
     return Governed(rule.at, _element_words(rule), "group", tuple(place for _, place in listed), kinds)
 
 
+def _values(rules: RuleFile, student: ModelGraph, matching: Matching | None, plan: Plan | None) -> list[Governed]:
+    """Which tensors each value rule sets anything of; without a plan, of all that have a counterpart."""
+    values = Values(rules.values, rules.source)
+    found = Asked()
+    if matching is not None:
+        names = (name for name, _ in matching.pieces) if plan is None else (copy.student for copy in plan.copies)
+        found = asked(values, student, dict.fromkeys(names), matching.subjects)
+    return [
+        Governed(rule.at, _value_words(rule), "tensor", found.governed.get(number, ()))
+        for number, rule in enumerate(rules.values)
+    ]
+
+
 # -- words
 
 
 def _layer_words(rule: LayerRule) -> str:
-    take = rule.take if isinstance(rule.take, str) else list(rule.take)
+    take = list(rule.take) if isinstance(rule.take, tuple) else rule.take
     source = f", from {' '.join(rule.source_stage)}" if rule.source_stage is not None else ""
     return f"stage {' '.join(rule.stage)}: take {take}{source}"
 
@@ -168,5 +184,12 @@ def _element_words(rule: ElementRule) -> str:
     return f"every group: {settings}" if rule.selector is None else f"where {rule.selector}: {settings}"
 
 
+def _value_words(rule: ValueRule) -> str:
+    settings = ", ".join(f"{key} {value}" for key in AFTERWARDS if (value := getattr(rule, key)) is not None)
+    return f"every component: {settings}" if rule.selector is None else f"where {rule.selector}: {settings}"
+
+
 def _value(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else value
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return str(value).lower() if isinstance(value, bool) else value

@@ -193,7 +193,7 @@ class Drafting:
             "  - take: uniform",
             "    unit: whole        # flat: heads and their channels are one run of channels, like the paper",
             "    consistent: true   # false: an ablation that breaks the network",
-            "    rescale: none      # variance: keep the variance of outputs at the new width",
+            "    rescale: none      # variance, norm, attention or a list: keep scales at the new width",
             "    grow: error        # where the student is larger: keep (the rest is its own) or tile (repeat)",
         )
 

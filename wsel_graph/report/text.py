@@ -48,11 +48,17 @@ def _layers(layers: Iterable[LayerMap]) -> RenderableType:
         (
             layer.stage or "(top level)",
             f"{len(layer.blocks)} of {layer.teacher_depth}",
-            str(layer),
+            str(layer) + _influence(layer),
         )
         for layer in layers
     ]
     return _table("Layers (student <- teacher, numbered from 0)", ("stage", "blocks", "map"), rows)
+
+
+def _influence(layer: LayerMap) -> str:
+    """What decided between a teacher's blocks, where it was measured."""
+    values = ("not known" if value is None else f"{value:.2g}" for value in layer.influence)
+    return f"; influence of the teacher's blocks: {', '.join(values)}" if layer.influence else ""
 
 
 def _choices(choices: Iterable[Choice]) -> RenderableType:

@@ -10,6 +10,7 @@ from wsel_graph.selection.model import LayerRule as LayerRule
 from wsel_graph.selection.model import RuleFile as RuleFile
 from wsel_graph.selection.model import Score as Score
 from wsel_graph.selection.model import TokenMap as TokenMap
+from wsel_graph.selection.model import ValueRule as ValueRule
 from wsel_graph.selection.selector import Selector as Selector
 from wsel_graph.selection.source import Place as Place
 from wsel_graph.selection.subject import Subject as Subject

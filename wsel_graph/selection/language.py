@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from wsel_graph.selection.kinds import Complaint, Either, Flag, Key, Many, Record, Ref, Text, Whole, Words, Written
-from wsel_graph.selection.model import Action, ComponentRule, ElementRule, LayerRule, Merge, Score
+from wsel_graph.selection.model import Action, ComponentRule, ElementRule, LayerRule, Merge, Score, ValueRule
 from wsel_graph.selection.selector import Selector
 from wsel_graph.selection.selectors import (
     GROUP_SELECTOR,
@@ -25,6 +25,20 @@ def _layer_rule(values: Mapping[str, Any], place: Place) -> LayerRule:
     return LayerRule(values.get("stage", ("*",)), values.get("take", "first"), values.get("from"), place)
 
 
+_BLOCK_WORDS: Final = ("first", "last", "middle", "uniform", "merge")
+
+_BLOCK_SOURCE: Final = Record(
+    "a source of blocks",
+    {"score": Key(Words("a score of blocks", ("depth",)), "depth: the blocks that change their stream most.")},
+    "{score: depth}",
+    lambda values, place: Score(values["score"]),
+    one_of=True,
+    hints={
+        "tokens": "token maps are for vocabularies: write it below `elements:`",
+        **{word: f"write: take: {word}" for word in _BLOCK_WORDS},
+    },
+)
+
 LAYER_RULE: Final = Record(
     "a layer rule",
     {
@@ -33,8 +47,9 @@ LAYER_RULE: Final = Record(
             Either(
                 "a way to take blocks",
                 (
-                    Words("a way to take blocks", ("first", "last", "middle", "uniform", "merge")),
+                    Words("a way to take blocks", _BLOCK_WORDS),
                     Many("a list of teacher blocks", Whole("a block number"), "[0, 2, 5]"),
+                    _BLOCK_SOURCE,
                 ),
                 "first, last, middle, uniform, merge, or teacher blocks such as [0, 2, 5]",
             ),
@@ -124,7 +139,10 @@ _ELEMENT_SOURCE: Final = Record(
             Text("a path", "map.json", nonempty_complaint, placed=True),
             "JSON file from student token ids to teacher token ids, relative to this file.",
         ),
-        "score": Key(Words("a score", ("l1", "l2")), "The norm of the teacher's weights that ranks elements."),
+        "score": Key(
+            Words("a score", ("l1", "l2", "activation", "variance", "regression")),
+            "What ranks elements: a norm of the teacher's weights, or statistics of its activations.",
+        ),
         "merge": Key(Words("what makes elements alike", ("weights",)), "Averages of the teacher's alike elements."),
     },
     "{tokens: map.json}",
@@ -143,6 +161,28 @@ TAKE: Final = Either(
 )
 
 
+_WAYS = ("variance", "norm", "attention")
+
+RESCALE: Final = Either(
+    "a way to rescale",
+    (
+        Words("a way to rescale", ("none", *_WAYS)),
+        Many("a list of ways to rescale", Words("a way to rescale in a list", _WAYS), "[norm, attention]", unique=True),
+    ),
+    "none, variance, norm, attention, or a list such as [norm, attention]",
+)
+
+
+def _element_complaint(values: Mapping[str, Any]) -> Complaint | None:
+    rescale = values.get("rescale", ())
+    if not (isinstance(rescale, tuple) and {"variance", "norm"} <= set(rescale)):
+        return None
+    return Complaint(
+        "variance and norm would scale twice: one takes what is left out to be like what is kept, the other to be zero",
+        "write one of them: rescale: variance, or rescale: norm", "rescale",
+    )  # fmt: skip
+
+
 def _element_rule(values: Mapping[str, Any], place: Place) -> ElementRule:
     settings = {key: values.get(key) for key in ELEMENT_SETTINGS}
     return ElementRule(selector=values.get("where"), at=place, **settings)
@@ -157,7 +197,7 @@ _SETTINGS: Final[Mapping[str, Key]] = {
     ),
     "consistent": Key(Flag(), "false draws a fresh list per tensor and dim: the paper's ablation."),
     "resize": Key(Words("a way to resize", ("interpolate", "keep", "error")), "For pinned axes whose sizes differ."),
-    "rescale": Key(Words("a way to rescale", ("none", "variance")), "Whether values are scaled for the new width."),
+    "rescale": Key(RESCALE, "How values are scaled for the new width: one way or a list of them. Default none."),
     "grow": Key(Words("a way to grow", ("error", "keep", "tile")), "For student axes larger than the teacher's."),
 }
 ELEMENT_SETTINGS: Final = tuple(_SETTINGS)
@@ -169,9 +209,40 @@ ELEMENT_RULE: Final = Record(
     _element_rule,
     nonempty="write: take: uniform",
     needs=ELEMENT_SETTINGS,
+    check=_element_complaint,
     hints={
         "method": "write `take:`",
         **{key: f"write: where: {{{key}: ...}}" for key in GROUP_SELECTOR.keys},
+    },
+)
+
+
+def _value_rule(values: Mapping[str, Any], place: Place) -> ValueRule:
+    return ValueRule(values.get("where"), values.get("compensate"), values.get("recalibrate"), place)
+
+
+_VALUE_KEYS: Final[Mapping[str, Key]] = {
+    "compensate": Key(
+        Words("a way to compensate", ("none", "regression")),
+        "regression: weights are fitted on calibration data to make up for the inputs that are left out. Default none.",
+    ),
+    "recalibrate": Key(
+        Words("a way to recalibrate", ("none", "batch_norm")),
+        "batch_norm: running statistics are estimated anew on calibration data. Default none.",
+    ),
+}
+VALUE_SETTINGS: Final = tuple(_VALUE_KEYS)
+
+VALUE_RULE: Final = Record(
+    "a value rule",
+    {"where": Key(Ref("student_selector"), "The student components that it governs; default: all."), **_VALUE_KEYS},
+    "{compensate: regression}",
+    _value_rule,
+    nonempty="write: compensate: regression",
+    needs=VALUE_SETTINGS,
+    hints={
+        "rescale": "write it as a rule below `elements:`",
+        **{key: f"write: where: {{{key}: ...}}" for key in STUDENT_SELECTOR.keys},
     },
 )
 
@@ -197,6 +268,10 @@ FILE: Final = Record(
             Many("a list of component rules", Ref("component_rule"), '- keep: "head.*"'), "Component mapping."
         ),
         "elements": Key(Many("a list of element rules", Ref("element_rule"), "- take: uniform"), "Element selection."),
+        "values": Key(
+            Many("a list of value rules", Ref("value_rule"), "- compensate: regression"),
+            "What is done to values once they are selected.",
+        ),
     },
     "version: 1",
     lambda values, place: values,
@@ -207,6 +282,7 @@ FILE: Final = Record(
         "ignore": "write it as a rule below `components:`",
         "take": "write it as a rule below `layers:` (blocks) or `elements:`",
         **{key: "write it as a rule below `elements:`" for key in ELEMENT_SETTINGS if key != "take"},
+        **dict.fromkeys(VALUE_SETTINGS, "write it as a rule below `values:`"),
     },
 )
 
@@ -218,5 +294,6 @@ RECORDS: Final[Mapping[str, Record]] = {
     "pair": PAIR,
     "component_rule": COMPONENT_RULE,
     "element_rule": ELEMENT_RULE,
+    "value_rule": VALUE_RULE,
 }
 """Records by the names that `Ref` uses."""

@@ -1,7 +1,7 @@
 """What a rule file says, as frozen data. Every rule knows where it is written.
 
-Rules of one section are in order of priority: the first that matches governs. In `elements` every key is looked up
-separately: the first matching rule that sets the key.
+Rules of one section are in order of priority: the first that matches governs. In `elements` and `values` every key is
+looked up separately: the first matching rule that sets the key.
 """
 
 from __future__ import annotations
@@ -17,17 +17,34 @@ Unmatched: TypeAlias = Literal["error", "keep"]
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """The elements, or blocks, of the highest score.
+
+    Attributes:
+        by: `l1`, `l2`: the norm over all weights of the teacher that share the element. `activation`, `variance`,
+            `regression`: by statistics of its activations. `depth`, for blocks: how much a block changes its stream.
+    """
+
+    by: Literal["l1", "l2", "activation", "variance", "regression", "depth"]
+
+    def __str__(self) -> str:
+        """As it is written in a rule file."""
+        return f"{{score: {self.by}}}"
+
+
+@dataclass(frozen=True, slots=True)
 class LayerRule:
     """Which teacher blocks fill the blocks of a student stage (the paper's first step).
 
     Attributes:
         stage: Globs over the student's stage name.
-        take: `first`, `last`, `middle`, `uniform`, `merge`, or zero-based teacher blocks, one per student block.
+        take: `first`, `last`, `middle`, `uniform`, `merge`, zero-based teacher blocks (one per student block), or a
+            score.
         source_stage: Globs over the teacher's stage name; None leaves the choice to matching.
     """
 
     stage: tuple[str, ...]
-    take: str | tuple[int, ...]
+    take: str | tuple[int, ...] | Score
     source_stage: tuple[str, ...] | None
     at: Place
 
@@ -84,13 +101,6 @@ class TokenMap:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """Elements of the highest score: the norm over all weights of the teacher that share the element."""
-
-    norm: Literal["l1", "l2"]
-
-
-@dataclass(frozen=True, slots=True)
 class Merge:
     """Averages of alike elements in place of a pick; `by` names what makes elements alike."""
 
@@ -117,8 +127,25 @@ class ElementRule:
     unit: str | None
     consistent: bool | None
     resize: str | None
-    rescale: str | None
+    rescale: str | tuple[str, ...] | None
     grow: str | None
+    at: Place
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRule:
+    """What is done to the values of student components once they are selected (a step after the paper's three).
+
+    A `selector` of None matches every component. A setting of None is not set by this rule.
+
+    Attributes:
+        compensate: `none`, or `regression`: weights are fitted so that they make up for the inputs that are left out.
+        recalibrate: `none`, or `batch_norm`: running statistics are estimated anew.
+    """
+
+    selector: Selector | None
+    compensate: str | None
+    recalibrate: str | None
     at: Place
 
 
@@ -132,6 +159,7 @@ class RuleFile:
     unmatched: Unmatched
     source: str
     version: int = 1
+    values: tuple[ValueRule, ...] = ()
 
 
 def captures(pattern: str, name: str) -> tuple[str, ...] | None:

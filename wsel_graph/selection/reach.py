@@ -10,22 +10,23 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from wsel_graph.selection.language import ELEMENT_SETTINGS
-from wsel_graph.selection.model import ComponentRule, ElementRule, LayerRule
+from wsel_graph.selection.language import ELEMENT_SETTINGS, VALUE_SETTINGS
+from wsel_graph.selection.model import ComponentRule, ElementRule, LayerRule, ValueRule
 from wsel_graph.selection.selector import Selector
 from wsel_graph.selection.source import Source, Span
 
-Rule: TypeAlias = LayerRule | ComponentRule | ElementRule
+Rule: TypeAlias = LayerRule | ComponentRule | ElementRule | ValueRule
 
 _EVERYTHING = (Selector(student=("*",)), Selector(teacher=("*",)), None)
 
 
 def unreachable_rules(source: Source, values: Mapping[str, Any]) -> list[str]:
-    """One fault per rule, or key of an element rule, that can never govern; sections in the order of the language."""
+    """One fault per rule, or key of an element or value rule, that can never govern; in the order of the sections."""
     return [
         *_dead_rules(source, ((rule, "layers", _stages(rule)) for rule in values.get("layers", ()))),
         *_dead_rules(source, ((rule, *_subject(rule)) for rule in values.get("components", ()))),
-        *_dead_settings(source, values.get("elements", ())),
+        *_dead_settings(source, values.get("elements", ()), ELEMENT_SETTINGS),
+        *_dead_settings(source, values.get("values", ()), VALUE_SETTINGS),
     ]
 
 
@@ -51,10 +52,12 @@ def _dead_rules(source: Source, rules: Iterable[tuple[Rule, str, Hashable]]) -> 
             )
 
 
-def _dead_settings(source: Source, rules: Iterable[ElementRule]) -> Iterator[str]:
+def _dead_settings(
+    source: Source, rules: Iterable[ElementRule | ValueRule], settings: tuple[str, ...]
+) -> Iterator[str]:
     first: dict[tuple[str, Selector | None], int] = {}  # to the line of the rule
     for rule in rules:
-        given = [key for key in ELEMENT_SETTINGS if getattr(rule, key) is not None]
+        given = [key for key in settings if getattr(rule, key) is not None]
         above = {key: first.get((key, None)) or first.get((key, rule.selector)) for key in given}
         for key, line in above.items():
             if line is not None:

@@ -65,6 +65,7 @@ def read_rules(source: str | Path) -> RuleFile:
         elements=_joined(files, "elements"),
         unmatched=next((file.values["unmatched"] for file in files if "unmatched" in file.values), "error"),
         source=files[0].source.file,
+        values=_joined(files, "values"),
     )
 
 

@@ -1,0 +1,310 @@
+"""Run a captured graph operator by operator on other inputs, stopping wherever the caller wants to look.
+
+The recorded operators hold literal sizes and whatever the code decided while it ran, so a graph fits the inputs that
+it was recorded on. Inputs of another shape are recorded anew, and so are all inputs of a model that looks at values;
+nodes of one recording are found again in the others where the operators agree.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from wsel_graph.capture.inputs import Inputs, normalize_inputs, tensor_labels
+from wsel_graph.capture.recorder import TensorInfo
+from wsel_graph.capture.trace import Captured, capture
+from wsel_graph.errors import CaptureError
+
+_READS_VALUES = frozenset(
+    {
+        "aten::_local_scalar_dense", "aten::item", "aten::is_nonzero", "aten::nonzero", "aten::masked_select",
+        "aten::equal", "aten::unique_dim", "aten::_unique2", "aten::unique_consecutive", "wsel_graph::leaves_torch",
+    }
+)  # fmt: skip
+"""Operators after which the code that was recorded depends on values, or shapes do."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A captured graph, ready to run.
+
+    Attributes:
+        captured: The recorded forward pass; its states are the model's own tensors, read when an operator runs.
+    """
+
+    captured: Captured
+    _tensors: dict[str, torch.Tensor] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._tensors.update({state.name: state.tensor for state in self.captured.states})
+        self._tensors.update(self.captured.constants)
+
+    @cached_property
+    def nodes(self) -> tuple[fx.Node, ...]:
+        """All nodes but the output, in order of execution."""
+        return tuple(node for node in self.captured.graph.nodes if node.op != "output")
+
+    @cached_property
+    def numbers(self) -> Mapping[fx.Node, int]:
+        """The place of every node in `nodes`."""
+        return {node: number for number, node in enumerate(self.nodes)}
+
+    @cached_property
+    def outputs(self) -> tuple[int, ...]:
+        """The numbers of the model's results."""
+        return tuple(self.numbers[node] for node in self.captured.outputs)
+
+    @cached_property
+    def last_uses(self) -> tuple[int, ...]:
+        """For every node, the number of the last one that reads it; its own where none does."""
+        last = list(range(len(self.nodes)))
+        for number, node in enumerate(self.nodes):
+            for operand in node.all_input_nodes:
+                last[self.numbers[operand]] = number
+        return tuple(last)
+
+    @cached_property
+    def dying(self) -> tuple[tuple[int, ...], ...]:
+        """For every node, the nodes that nothing reads after it."""
+        found: list[list[int]] = [[] for _ in self.nodes]
+        for number, last in enumerate(self.last_uses):
+            found[last].append(number)
+        return tuple(map(tuple, found))
+
+    @cached_property
+    def reads_values(self) -> bool:
+        """Whether the code that was recorded may have depended on the values of its inputs."""
+        names = (getattr(getattr(node.target, "_schema", None), "name", "") for node in self.nodes)
+        return self.captured.rung == "real" or any(name in _READS_VALUES for name in names)
+
+    @cached_property
+    def _fixed(self) -> frozenset[fx.Node]:
+        found: set[fx.Node] = set()
+        for node in self.nodes:
+            if node.op == "get_attr" or (node.op == "call_function" and found.issuperset(node.all_input_nodes)):
+                found.add(node)
+        return frozenset(found)
+
+    def is_fixed(self, node: fx.Node) -> bool:
+        """Whether a value depends on no input: a parameter, a constant, or what is computed from these."""
+        return node in self._fixed
+
+    @cached_property
+    def written(self) -> frozenset[object]:
+        """Storages of parameters, buffers and constants that some operator writes to."""
+        own = {node.meta.get("storage") for node in self.nodes if node.op == "get_attr"}
+        written = {
+            operand.meta.get("storage")
+            for node in self.nodes
+            if node.op == "call_function"
+            for operand in _written_nodes(node)
+        }
+        return frozenset(own & written)
+
+    def attribute(self, node: fx.Node) -> torch.Tensor:
+        """The tensor of a `get_attr` node; a copy where the graph writes to it, so that the model stays as it is."""
+        tensor = self._tensors[str(node.target)].detach()
+        return tensor.clone() if node.meta.get("storage") in self.written else tensor
+
+    @cached_property
+    def signature(self) -> tuple[str, ...]:
+        """What tells every node from its neighbours in another recording of the same model."""
+        return tuple(_describe(node) for node in self.nodes)
+
+
+def _describe(node: fx.Node) -> str:
+    if node.op == "get_attr":
+        return f"attribute {node.meta.get('state', '')}"
+    states = [operand.meta.get("state", "") for operand in node.all_input_nodes]
+    value = node.meta.get("value")
+    rank = len(value.shape) if isinstance(value, TensorInfo) else ""
+    return f"{node.op} {node.target if node.op == 'call_function' else ''} {node.meta.get('module')} {states} {rank}"
+
+
+def correspondence(base: Program, made: Program) -> Mapping[int, int] | None:
+    """For nodes of one recording, their counterparts in another of the same model; None where all agree.
+
+    Code may run other operators for other inputs (a mask that is left out where nothing is masked). Nodes correspond
+    where the two sequences of operators agree, with modules, parameters and ranks.
+    """
+    if base.signature == made.signature:
+        return None
+    matcher = difflib.SequenceMatcher(None, base.signature, made.signature, autojunk=False)
+    return {one + i: other + i for one, other, size in matcher.get_matching_blocks() for i in range(size)}
+
+
+def _written_nodes(node: fx.Node) -> Iterable[fx.Node]:
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.is_mutable:
+        return ()
+    bound = [*zip((a.name for a in schema.arguments), node.args, strict=False), *node.kwargs.items()]
+    names = {a.name for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write}
+    return [value for name, value in bound if name in names and isinstance(value, fx.Node)]
+
+
+class Run:
+    """One pass of a model over one batch, which goes on from wherever it stopped.
+
+    Nodes are numbered as in the first recording, whatever recording serves this batch. Values are dropped after their
+    last use, unless `held` keeps them longer. The model's own tensors are read at the moment an operator runs, so
+    weights that changed meanwhile take effect.
+
+    Args:
+        program: What to run.
+        inputs: Arguments of the forward call, on the model's device.
+        held: Nodes that stay alive until the caller drops them.
+        places: Where the nodes of the first recording are in `program`; None where it is that recording, or its like.
+    """
+
+    def __init__(
+        self, program: Program, inputs: Inputs, held: Iterable[int] = (), places: Mapping[int, int] | None = None
+    ) -> None:
+        self.program = program
+        self.position = 0  # in `program`
+        self.values: dict[int, Any] = {}  # by number in `program`
+        self._inputs, self._places = inputs, places
+        self._first_held = tuple(held)
+        self._held = frozenset(self._place(number) for number in self._first_held)
+        self._arguments = iter([tensor for _, tensor in tensor_labels(inputs)])
+
+    def anew(self) -> Run:
+        """The same run, not yet started."""
+        return Run(self.program, self._inputs, self._first_held, self._places)
+
+    def advance(self, stop: int | None = None) -> None:
+        """Run all nodes before node `stop` (all of them when None) that have not run yet.
+
+        Raises:
+            CaptureError: If an operator fails; the text names the node and the module.
+        """
+        self._run(len(self.program.nodes) if stop is None else self._place(stop))
+
+    def advance_past(self, number: int) -> None:
+        """Run all nodes up to this one, included."""
+        self._run(self._place(number) + 1)
+
+    def node(self, number: int) -> fx.Node:
+        """The graph node of a number, in the recording that serves this batch."""
+        return self.program.nodes[self._place(number)]
+
+    def value(self, number: int) -> torch.Tensor:
+        """The result of a node that has run and is still alive; a parameter or constant as it is now."""
+        return self._tensor(self._place(number))
+
+    def drop(self, number: int) -> None:
+        """Let go of a held value; one that a later operator reads stays until then."""
+        place = self._place(number)
+        self._held -= {place}
+        if self.program.last_uses[place] < self.position:
+            self.values.pop(place, None)
+
+    def results(self) -> tuple[torch.Tensor, ...]:
+        """The model's results, once all has run; they must have been held."""
+        return tuple(self._tensor(number) for number in self.program.outputs)
+
+    def _tensor(self, place: int) -> torch.Tensor:
+        node = self.program.nodes[place]
+        found = self.program.attribute(node) if node.op == "get_attr" else self.values[place]
+        return found[0] if isinstance(found, (list, tuple)) else found
+
+    def _place(self, number: int) -> int:
+        if self._places is None:
+            return number
+        if number not in self._places:
+            raise CaptureError(
+                f"on inputs {self._inputs.describe()} the model does not run the operator that is graph node {number} "
+                "on the first inputs. Give batches that take the same way through the code (the same keyword "
+                "arguments, lengths on the same side of every threshold)."
+            )
+        return self._places[number]
+
+    def _run(self, stop: int) -> None:
+        with torch.no_grad():
+            for place in range(self.position, stop):
+                self._step(place)
+                self.position = place + 1
+
+    def _step(self, place: int) -> None:
+        node = self.program.nodes[place]
+        if node.op == "placeholder":
+            self.values[place] = next(self._arguments).detach().clone()
+        elif node.op == "get_attr":
+            if node.meta.get("storage") in self.program.written:
+                self.values[place] = self.program.attribute(node)
+        else:
+            self.values[place] = self._call(node)
+        for dead in self.program.dying[place]:
+            if dead not in self._held:
+                self.values.pop(dead, None)
+
+    def _call(self, node: fx.Node) -> Any:
+        args = fx.node.map_arg(node.args, self.operand)
+        kwargs = fx.node.map_arg(node.kwargs, self.operand)
+        try:
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+        except Exception as error:
+            raise CaptureError(
+                f"graph node {node.name} ({node.target}) of module {node.meta.get('module') or '(top level)'} failed "
+                f"on these inputs ({type(error).__name__}: {str(error).strip()[:300]}). They must run through the "
+                "model as the example inputs did."
+            ) from error
+
+    def operand(self, node: fx.Node) -> Any:
+        """What an operator that is next to run is given for one of its arguments."""
+        number = self.program.numbers[node]
+        return self.values[number] if number in self.values else self.program.attribute(node)
+
+
+class Recordings:
+    """The programs of one model for inputs of any shape; node numbers mean the same in all of them.
+
+    Args:
+        model: The model, as for `capture`.
+        example_inputs: What the first program is recorded on.
+        captured: That recording, where it is at hand.
+    """
+
+    def __init__(self, model: nn.Module | Any, example_inputs: Any, captured: Captured | None = None) -> None:
+        self._model = model
+        self.base = Program(captured if captured is not None else capture(model, example_inputs))
+        first = _shapes(normalize_inputs(example_inputs))
+        self._known: dict[object, tuple[Program, Mapping[int, int] | None]] = {first: (self.base, None)}
+
+    def run(self, inputs: Any, held: Iterable[int] = ()) -> Run:
+        """A run over one batch, not yet started.
+
+        Args:
+            inputs: As `example_inputs`.
+            held: Nodes whose values stay until they are dropped; numbers as in `base`.
+        Raises:
+            CaptureError: If the model does not run on these inputs.
+        """
+        arguments = normalize_inputs(inputs)
+        program, places = self.find(arguments)
+        return Run(program, arguments, held, places)
+
+    def find(self, inputs: Inputs) -> tuple[Program, Mapping[int, int] | None]:
+        """The recording that serves these inputs, and where in it the nodes of `base` are (see `correspondence`)."""
+        shapes = _shapes(inputs)
+        found = self._known.get(shapes)
+        if found is None or self.base.reads_values:
+            made = Program(capture(self._model, inputs, rung=self.base.captured.rung))
+            found = made, correspondence(self.base, made)
+            if not self.base.reads_values:
+                self._known[shapes] = found
+        return found
+
+
+def _shapes(inputs: Inputs) -> object:
+    """Equal for inputs that one recording serves: shapes and dtypes of tensors, and everything else by value."""
+    leaves = torch.utils._pytree.tree_flatten_with_path((inputs.args, inputs.kwargs))[0]
+    return tuple(
+        (str(path), (tuple(leaf.shape), leaf.dtype) if isinstance(leaf, torch.Tensor) else repr(leaf))
+        for path, leaf in leaves
+    )

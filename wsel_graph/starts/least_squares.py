@@ -1,0 +1,146 @@
+"""Ridge regression from streamed second moments, its strength judged on rows that were held out.
+
+The penalty draws weights towards those that the student has, not towards zero: with few or unhelpful rows the
+selected weights stay, and weights that already are exact do not move. Every input is penalised in proportion to its
+own second moment, so that a few large features do not drown the others.
+
+Reference: Hoerl and Kennard, "Ridge regression", Technometrics 12(1), 1970 (generalised to a prior mean).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+STRENGTHS = (1e-11, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Ridge strengths that are tried, relative to the second moment of every input."""
+
+WORTHWHILE = 0.999
+"""Weights stay as they are unless the error falls below this share of what it was."""
+
+
+class Moments:
+    """Second moments of input rows and target rows, summed in float64.
+
+    Args:
+        groups: Regressions side by side, each on inputs of its own.
+        inputs: Inputs of each, the constant 1 of a bias included.
+        outputs: Targets of each.
+        device: Where sums are kept.
+    """
+
+    def __init__(self, groups: int, inputs: int, outputs: int, device: torch.device) -> None:
+        def zeros(*shape: int) -> torch.Tensor:
+            return torch.zeros(groups, *shape, dtype=torch.float64, device=device)
+
+        self.count = 0
+        self.inputs, self.cross = zeros(inputs, inputs), zeros(inputs, outputs)
+        self.squares, self.sums = zeros(outputs), zeros(outputs)
+
+    def add(self, rows: torch.Tensor, targets: torch.Tensor) -> None:
+        """Count these rows.
+
+        Args:
+            rows: `(groups, rows, inputs)`, float64.
+            targets: `(groups, rows, outputs)`, float64.
+        """
+        self.count += rows.shape[1]
+        self.inputs.baddbmm_(rows.mT, rows)
+        self.cross.baddbmm_(rows.mT, targets)
+        self.squares += targets.square().sum(1)
+        self.sums += targets.sum(1)
+
+    def error(self, weights: torch.Tensor) -> torch.Tensor:
+        """Squared error of every target, summed over rows: `(groups, outputs)` for `(groups, outputs, inputs)`."""
+        explained = 2 * self.cross.mT - weights @ self.inputs
+        return (self.squares - (weights * explained).sum(-1)).clamp_min(0)
+
+    def spread(self) -> torch.Tensor:
+        """Squared distance of every target from its mean, summed over rows: `(groups, outputs)`."""
+        return (self.squares - self.sums.square() / max(1, self.count)).clamp_min(0)
+
+
+def bytes_needed(groups: int, inputs: int, outputs: int) -> int:
+    """Memory of two sets of moments and of solving them."""
+    return 8 * groups * (5 * inputs * inputs + 4 * inputs * outputs)
+
+
+def ridge(train: Moments, start: torch.Tensor, strength: float, *, free: bool) -> torch.Tensor | None:
+    """The weights of least penalised squared error on the training rows.
+
+    Args:
+        train: Moments of the training rows.
+        start: `(groups, outputs, inputs)`, towards which the penalty draws.
+        strength: Relative to the second moment of every input.
+        free: Whether the last input is the constant of a bias, which is not penalised.
+    Returns:
+        `(groups, outputs, inputs)`; None where the system cannot be solved.
+    """
+    diagonal = train.inputs.diagonal(dim1=-2, dim2=-1)
+    penalty = strength * (diagonal + 1e-6 * diagonal.mean(-1, keepdim=True))
+    if free:
+        penalty = torch.cat((penalty[:, :-1], torch.zeros_like(penalty[:, -1:])), -1)
+    system = train.inputs + torch.diag_embed(penalty)
+    factor, failed = torch.linalg.cholesky_ex(system)
+    if bool(failed.any()):
+        return None
+    change = torch.cholesky_solve(train.cross - train.inputs @ start.mT, factor).mT
+    return start + change if bool(torch.isfinite(change).all()) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """The best weights found, and how good they are on held-out rows.
+
+    Attributes:
+        weights: `(groups, outputs, inputs)`, float64.
+        strength: Ridge strength; None where the starting weights are the best.
+        before: Squared error of the starting weights over the spread of the targets.
+        after: The same for `weights`.
+    """
+
+    weights: torch.Tensor
+    strength: float | None
+    before: float
+    after: float
+
+
+def solve(
+    train: Moments,
+    held: Moments,
+    start: torch.Tensor,
+    own: torch.Tensor,
+    *,
+    free: bool,
+    floor: float,
+    dtype: torch.dtype,
+) -> Solution:
+    """Fit weights, and keep the starting ones unless held-out rows say that others are better.
+
+    Args:
+        train: Moments of the rows to fit.
+        held: Moments of the rows to judge by.
+        start: The student's own weights, float64 `(groups, outputs, inputs)`.
+        own: Which outputs have a target, bool `(groups, outputs)`.
+        free: Whether the last input is the constant of a bias.
+        floor: Relative error below which the starting weights count as exact.
+        dtype: Of the student's weights: what is judged are weights that it can hold.
+    """
+    spread = float(held.spread()[own].sum()) or 1.0
+
+    def error(weights: torch.Tensor) -> float:
+        return float(held.error(weights)[own].sum()) / spread
+
+    best = Solution(start, None, before := error(start), before)
+    if before <= floor:
+        return best
+    for strength in STRENGTHS:
+        weights = ridge(train, start, strength, free=free)
+        if weights is None:
+            continue
+        weights = weights.to(dtype).double()
+        after = error(weights)
+        if after < min(best.after, WORTHWHILE * before):
+            best = Solution(weights, strength, before, after)
+    return best
