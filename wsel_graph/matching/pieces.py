@@ -112,6 +112,8 @@ class PieceFinder:
         if (fault := self._gap(uses)) is not None:
             return fault
         for number, name, slot in uses:
+            if (rivals := self._rivals(slot)) is not None:
+                return rivals
             node = self._teacher.components.nodes[pairs[number]]
             other = dict(node.slots).get(name)
             if other is None:
@@ -121,6 +123,16 @@ class PieceFinder:
                 return made
             pieces.append(made)
         return self._joined(pieces)
+
+    def _rivals(self, slot: Slot) -> str | None:
+        """Why a tensor cannot be told from others that take part in one computed weight; None when it can."""
+        several = any(len(self._uses[other]) > 1 for other in slot.rivals)
+        if not slot.rivals or not (several or slot.again):
+            return None
+        return (
+            f"{' and '.join(slot.rivals)} take part in one computed weight in the same way, and some of them in "
+            "several places, so that which is which cannot be told"
+        )
 
     def _gap(self, uses: list[Use]) -> str | None:
         """Why parts do not make up their tensor; None when they do."""
