@@ -15,7 +15,7 @@ import wsel_graph as ws
 from tests.nets import ConvNet, Transformer, mlp, randomize, same_tensors, snapshot
 from wsel_graph.apply.memory import apply_plan, select
 from wsel_graph.errors import PlanError
-from wsel_graph.plan import Copy, Plan
+from wsel_graph.plan import Copy, Mix, Plan
 
 IMAGE = (1, 3, 8, 8)
 
@@ -218,4 +218,83 @@ def test_failure_half_way_changes_nothing(fails_at: int, monkeypatch: pytest.Mon
         apply_plan(plan, student, teacher)
     monkeypatch.undo()
     assert len(writes) >= fails_at
+    assert same_tensors(student, before)
+
+
+# -- merged elements and sums of several sources
+
+
+def mixed_copy(**changes: Any) -> Copy:
+    """Two of four rows averaged, the others summed, for a 2 x 3 student."""
+    mix = Mix(0, ((0, 3), (2, 1)), ((0.5, 0.5), (1.0, 2.0)))
+    plain: dict[str, Any] = {"indices": (range(0, 4, 2), range(3)), "mix": (mix,)}
+    return Copy("weight", "weight", (2, 3), (4, 3), parameter=True, **(plain | changes))
+
+
+def filled(copy: Copy, weight: torch.Tensor) -> torch.Tensor:
+    student = nn.Linear(3, 2, bias=False).to(weight.dtype)
+    apply_plan(Plan((copy,), (), (), ()), student, {"weight": weight, "other": 10 * weight})
+    return student.weight.detach()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_merged_rows(dtype: torch.dtype) -> None:
+    weight = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+    exact = weight.double()
+    expected = torch.stack([(exact[0] + exact[3]) / 2, exact[2] + 2 * exact[1]])
+    assert torch.equal(filled(mixed_copy(), weight).double(), expected.to(dtype).double())
+
+
+def test_many_terms_are_added_up_in_float32_at_least() -> None:
+    """In bfloat16, 256 + 1 is 256: a sum that is rounded term by term would stand still."""
+    weight = torch.cat([torch.full((1, 3), 256.0), torch.ones(63, 3)]).bfloat16()
+    mix = Mix(0, (tuple(range(64)),), ((1.0,) * 64,))
+    student = nn.Linear(3, 1, bias=False)
+    copy = Copy("weight", "weight", (1, 3), (64, 3), (range(1), range(3)), True, mix=(mix,))
+    apply_plan(Plan((copy,), (), (), ()), student, {"weight": weight})
+    assert student.weight.tolist() == [[319.0] * 3]
+
+
+def test_sources_are_added_up() -> None:
+    weight = torch.arange(12.0).reshape(4, 3)
+    also = replace(mixed_copy(), teacher="other", scale=0.25)
+    rows = torch.stack([(weight[0] + weight[3]) / 2, weight[2] + 2 * weight[1]])
+    assert torch.equal(filled(mixed_copy(scale=0.5, also=(also,)), weight), 0.5 * rows + 0.25 * 10 * rows)
+
+
+BAD = Mix(0, ((0, 4), (1,)), ((0.5, 0.5), (1.0,)))
+
+
+@pytest.mark.parametrize(
+    ("copy", "fault"),
+    [
+        pytest.param(mixed_copy(mix=(BAD,)), "dim 0 merges elements outside the teacher's 0..3", id="range"),
+        pytest.param(mixed_copy(mix=(replace(BAD, indices=((0, -1), (1,))),)), "outside the teacher's", id="negative"),
+        pytest.param(
+            mixed_copy(mix=(replace(BAD, indices=((0, 1), (1,)), weights=((0.5, float("nan")), (1.0,))),)),
+            "a weight of the merged dim 0 is not finite", id="nan",
+        ),
+        pytest.param(
+            mixed_copy(mix=(replace(BAD, weights=((0.5,), (1.0,))),)),
+            "the merged dim 0 needs one weight for every element", id="lengths",
+        ),
+        pytest.param(mixed_copy(mix=(replace(BAD, indices=((), (1,)), weights=((), (1.0,))),)), "an element at least",
+                     id="empty"),
+        pytest.param(mixed_copy(mix=(Mix(0, ((0,),), ((1.0,),)),)), "1 merged elements of dim 0, the index list has 2",
+                     id="count"),
+        pytest.param(mixed_copy(mix=(replace(BAD, dim=2),)), "dim 2 of teacher weight cannot be merged: there is no",
+                     id="dim"),
+        pytest.param(mixed_copy(mix=mixed_copy().mix * 2), "or it is merged twice or resampled too", id="twice"),
+        pytest.param(mixed_copy(also=(replace(mixed_copy(), student="bias"),)), "does not go to the same place as the",
+                     id="another student"),
+        pytest.param(mixed_copy(also=(mixed_copy(also=(mixed_copy(),)),)), "not go to the same place", id="nested"),
+        pytest.param(mixed_copy(also=(replace(mixed_copy(), teacher="gone"),)), "the teacher has no tensor gone",
+                     id="no such source"),
+    ],
+)  # fmt: skip
+def test_faults_of_merges(copy: Copy, fault: str) -> None:
+    student = nn.Linear(3, 2, bias=False)
+    before = snapshot(student)
+    with pytest.raises(PlanError, match=re.escape(fault)):
+        apply_plan(Plan((copy,), (), (), ()), student, {"weight": torch.ones(4, 3), "other": torch.ones(4, 3)})
     assert same_tensors(student, before)

@@ -578,6 +578,129 @@ def test_norms_written_out(norm: Callable[[Tensor], Tensor]) -> None:
     assert [node.label for node in graph.nodes] == ["linear", "norm"]
 
 
+# -- once wrong in silence: parameters and buffers that go into one computed weight by the same operators
+
+
+class Product(nn.Module):
+    """A linear whose weight is made of two tensors; names say nothing, and the order of registration differs."""
+
+    def __init__(self, form: str, order: str, width: int = 4, *, mask: bool = False, shared: bool = False) -> None:
+        super().__init__()
+        self.form, self.order, self.shared = form, order, shared
+        self.stem, self.head = nn.Linear(4, width), nn.Linear(width, 3)
+        for name in sorted(order, reverse=order != "ab"):
+            if mask and name == "b":
+                self.register_buffer(name, torch.ones(width, width).tril())
+            else:
+                self.register_parameter(name, nn.Parameter(torch.randn(width, width)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = (self.shown(name) for name in self.order)
+        x = F.linear(self.stem(x), one + other if self.form == "scaled" else one * other)
+        return self.head(x + F.linear(x, self.a).sin() if self.shared else x)
+
+    def shown(self, name: str) -> Tensor:
+        tensor = getattr(self, name)
+        if name == "a":
+            return tensor
+        match self.form:
+            case "turned":
+                return tensor.t()
+            case "exponential":
+                return tensor.exp()
+            case "scaled":
+                return 2 * tensor
+            case "row":
+                return tensor[:1]
+        return tensor
+
+
+@pytest.mark.parametrize("orders", ["ab ab", "ab ba", "ba ab"])
+@pytest.mark.parametrize("width", [3, 4])
+def test_a_masked_weight_is_not_filled_from_the_mask(orders: str, width: int) -> None:
+    small, large = orders.split()
+    student = Product("plain", small, width, mask=True)
+    teacher = Product("plain", large, 4, mask=True)
+    plan = ws.plan(student, teacher, X.float())
+    assert {copy.student: copy.teacher for copy in plan.copies if copy.student in "ab"} == {"a": "a", "b": "b"}
+
+
+@pytest.mark.parametrize("form", ["plain", "turned", "exponential", "scaled", "row"])
+def test_the_order_of_the_operands_of_a_computed_weight_does_not_matter(form: str) -> None:
+    assert_transplanted(Product(form, "ba"), Product(form, "ab"), X)
+
+
+def test_tensors_of_a_computed_weight_that_cannot_be_told_apart_are_refused() -> None:
+    """Their product is the same either way, but one of them is used elsewhere too."""
+    with pytest.raises(ws.WselError, match="take part in one computed weight in the same way"):
+        ws.plan(Product("plain", "ba", shared=True), Product("plain", "ab", shared=True), X.float())
+
+
+def test_sums_of_products_in_another_order() -> None:
+    """All go through `mul` and `add`; what they are multiplied by tells them apart."""
+
+    def one(m: Code, x: Tensor) -> Tensor:
+        return F.linear(m.stem(x), m.a * m.b + m.c * m.d * m.e)
+
+    def other(m: Code, x: Tensor) -> Tensor:
+        return F.linear(m.stem(x), m.e * (m.d * m.c) + m.b * m.a)
+
+    held = dict.fromkeys("abcde", (4, 4))
+    assert_transplanted(Code(one, stem=nn.Linear(4, 4), **held), Code(other, stem=nn.Linear(4, 4), **held), X)
+
+
+# -- once kept as unused: a parameter that is written into a part of a tensor
+
+
+@pytest.mark.parametrize("first", ["token", "stream"])
+def test_a_token_that_is_written_into_zeros(first: str) -> None:
+    def code(m: Code, x: Tensor) -> Tensor:
+        x = m.stem(x)
+        result = x.new_zeros(len(x), x.shape[1] + 1, x.shape[2])
+        if first == "token":
+            result[:, :1] = m.token.expand(len(x), -1, -1)
+        result[:, 1:] = x
+        if first == "stream":
+            result[:, :1] = m.token.expand(len(x), -1, -1)
+        return m.out(result)
+
+    student, teacher = (Code(code, stem=nn.Linear(4, 4), token=(1, 1, 4), out=nn.Linear(4, 3)) for _ in "st")
+    assert ws.plan(student, teacher, X.float()).kept == ()
+    assert_transplanted(student, teacher, X)
+
+
+def test_two_tokens_that_are_written_into_zeros() -> None:
+    def code(order: str) -> Callable[..., Tensor]:
+        def run(m: Code, x: Tensor) -> Tensor:
+            x = m.stem(x)
+            result = x.new_zeros(len(x), 2, x.shape[2])
+            for name in order:
+                result[:, "ab".index(name)] = getattr(m, name)
+            return m.out(result.flatten(1)) + m.back(x).sum(1)
+
+        return run
+
+    def held() -> dict[str, Any]:
+        return {"stem": nn.Linear(4, 4), "a": (4,), "b": (4,), "out": nn.Linear(8, 3), "back": nn.Linear(4, 3)}
+
+    assert_transplanted(Code(code("ba"), **held()), Code(code("ab"), **held()), X)
+
+
+def test_a_weight_that_is_written_part_by_part() -> None:
+    """The second part took the place of the first, and its parameter was kept as unused."""
+
+    def code(m: Code, x: Tensor) -> Tensor:
+        weight = torch.zeros(4, 4).to(m.a)
+        weight[:2] = m.a[:2]
+        weight[2:, :3] += m.b[2:, :3]
+        return F.linear(m.stem(x), weight)
+
+    student, teacher = (Code(code, stem=nn.Linear(4, 4), a=(4, 4), b=(4, 4)) for _ in "st")
+    plan = ws.plan(student, teacher, X.float())
+    assert plan.kept == ()
+    assert {copy.student: copy.teacher for copy in plan.copies if copy.student in "ab"} == {"a": "a", "b": "b"}
+
+
 # -- small
 
 

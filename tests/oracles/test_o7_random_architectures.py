@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from torch import nn
 
 import wsel_graph as ws
@@ -19,6 +19,7 @@ from tests.blocks.base import Block
 from tests.blocks.images import Conv, Generated, Residual
 from tests.blocks.tokens import Cut, Experts, GatedMlp, Mlp, Recurrent, Shuffle
 from tests.blocks.weights import Computed
+from tests.oracles.duplicates import duplicates_are_merged
 from tests.oracles.judge import right_or_refused, zeroed_teacher_is_student
 from tests.programs import Program
 from tests.strategies import Architecture, Recipe, architectures, programs
@@ -46,6 +47,21 @@ def test_random_programs_are_right_or_refused(program: Program) -> None:
 def test_the_zeroed_wider_teacher_computes_what_the_student_computes(architecture: Architecture) -> None:
     student, teacher = architecture.build(), architecture.build(width_scale=2)
     zeroed_teacher_is_student(student, teacher, architecture.arguments())
+
+
+@settings(max_examples=EXAMPLES // 3)
+@given(architectures(longest=3, counting=False))
+def test_merged_duplicates_change_nothing(architecture: Architecture) -> None:
+    student, teacher = architecture.build(), architecture.build(width_scale=2)
+    event(duplicates_are_merged(student, teacher, architecture.arguments(), zero=True))
+
+
+@settings(max_examples=EXAMPLES // 3)
+@given(architectures(longest=3))
+def test_merged_duplicates_beside_norms_change_nothing(architecture: Architecture) -> None:
+    """Pairs that the oracle can judge are those of which every smaller axis is merged."""
+    student, teacher = architecture.build(), architecture.build(width_scale=2)
+    event(duplicates_are_merged(student, teacher, architecture.arguments(), zero=False))
 
 
 @settings(max_examples=50)

@@ -38,7 +38,16 @@ RESIZES = st.builds(plan_model.Resize, KINDS, SIZES, tuples(SIZES), tuples(SIZES
 
 
 @st.composite
-def copies(draw: st.DrawFn) -> Copy:
+def mixes(draw: st.DrawFn) -> plan_model.Mix:
+    """Merged elements with a weight for each."""
+    terms = st.lists(st.tuples(SIZES, st.sampled_from((1.0, 0.5, 1 / 3, -2.0))), min_size=1, max_size=3)
+    groups = draw(st.lists(terms, max_size=3))
+    indices = tuple(tuple(place for place, _ in own) for own in groups)
+    return plan_model.Mix(draw(SIZES), indices, tuple(tuple(weight for _, weight in own) for own in groups))
+
+
+@st.composite
+def copies(draw: st.DrawFn, deep: bool = True) -> Copy:
     """A copy with one index list per dim; nothing else about it need make sense."""
     dims = draw(st.integers(0, 4))
     shapes = st.tuples(*[SIZES] * dims)
@@ -49,6 +58,7 @@ def copies(draw: st.DrawFn) -> Copy:
         view=draw(st.none() | st.builds(plan_model.View, tuples(SIZES), tuples(SIZES))),
         resize=draw(tuples(RESIZES)),
         scale=draw(st.sampled_from((1.0, 0.5, 2**0.5))),
+        mix=draw(tuples(mixes())), also=draw(tuples(copies(deep=False))) if deep else (),
     )  # fmt: skip
 
 
@@ -236,3 +246,45 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PlanError, match=r"binary\.json is not a plan: it is no UTF-8 text"):
         ws.load_plan(tmp_path / "binary.json")
+
+
+@pytest.mark.parametrize(
+    ("mix", "fault"),
+    [
+        pytest.param('{"dim": 0, "indices": [[0, 1]], "weights": [[0.5]]}', "needs one weight for every", id="lengths"),
+        pytest.param('{"dim": 0, "indices": [[]], "weights": [[]]}', "and an element at least in each", id="empty"),
+        pytest.param('{"dim": 0, "indices": [[0]], "weights": [[NaN]]}', "NaN is no JSON number", id="nan"),
+        pytest.param(
+            '{"dim": 0, "indices": [[0]], "weights": [["1"]]}', 'weights[0][0]: expected a number, found "1"', id="type"
+        ),
+        pytest.param('{"dim": 0, "indices": [[0]]}', "a Mix needs 'weights', which the file lacks", id="missing"),
+        pytest.param(
+            '{"dims": 0, "indices": [[0]], "weights": [[1]]}', "'dims' is no field of a Mix; did you mean", id="key"
+        ),
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_faults_of_merges(mix: str, fault: str, nested: bool) -> None:
+    shapes = '"student_shape": [1], "teacher_shape": [2], "indices": [[0]]'
+    plain = f'"student": "a", "teacher": "b", {shapes}, "parameter": true'
+    inner = f'{{{plain}, "mix": [{mix}]}}'
+    copy = f'{{{plain}, "also": [{inner}]}}' if nested else inner
+    plan = f'{{"copies": [{copy}], "kept": [], "choices": [], "layers": []}}'
+    text = f'{{"format": "wsel-plan", "version": 1, "plan": {plan}}}'
+    with pytest.raises(PlanError) as caught:
+        parse_plan(text, "a.json")
+    assert fault in str(caught.value)
+    assert "a.json" in str(caught.value)
+
+
+def test_a_plan_of_before_merges_is_read() -> None:
+    """Written by hand in the form of the first version."""
+    copy = (
+        '{"student": "a", "teacher": "b", "student_shape": [1], "teacher_shape": [2], '
+        '"indices": [{"range": [0, 1, 1]}], "parameter": true, "scale": 0.5}'
+    )
+    layer = '{"stage": "blocks", "teacher_depth": 3, "pairs": [[0, 0], [1, 2]]}'
+    plan = f'{{"copies": [{copy}], "kept": [], "choices": [], "layers": [{layer}]}}'
+    read = parse_plan(f'{{"format": "wsel-plan", "version": 1, "plan": {plan}}}')
+    assert (read.copies[0].mix, read.copies[0].also, read.copies[0].scale) == ((), (), 0.5)
+    assert read.layers[0].blocks == ((0, (0,)), (1, (2,)))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wsel_graph.apply.memory import apply_plan
-from wsel_graph.plan import Copy, Plan, View
+from wsel_graph.plan import Copy, Mix, Plan, View
 from wsel_graph.plan.model import Resize
 from wsel_graph.planner.splits import NotSplit, scaled_rows
 
@@ -26,7 +28,17 @@ TURNED = Copy("w", "w", (3, 4), (8, 6), (range(0, 8, 2), (0, 1, 5)), True, view=
 PART = Copy("w", "w", (6, 3), (8, 6), ((1, 2, 7), (0, 1, 5)), True, region=((5, 0, 2), range(3)), scale=3.0)
 
 
-@given(st.sampled_from([WHOLE, TURNED, PART]), st.sampled_from([0, 1]), st.sets(st.integers(0, 5)))
+MIX = Mix(0, ((0, 3), (2,), (7, 1, 4), (5,)), ((0.5, 0.5), (1.0,), (1.0, 2.0, 1.0), (1.0,)))
+MIXED = Copy("w", "w", (4, 3), (8, 6), ((0, 2, 7, 5), (0, 1, 5)), True, mix=(MIX,))
+AVERAGE = replace(MIXED, scale=0.5, also=(replace(WHOLE, scale=0.25), replace(MIXED, scale=3.0)))
+TURNED_AVERAGE = replace(TURNED, also=(replace(TURNED, indices=((0, 3, 1, 2), range(3)), mix=(MIX,)),))
+
+
+@given(
+    st.sampled_from([WHOLE, TURNED, PART, MIXED, AVERAGE, TURNED_AVERAGE]),
+    st.sampled_from([0, 1]),
+    st.sets(st.integers(0, 5)),
+)
 def test_the_parts_fill_what_the_whole_does(copy: Copy, dim: int, rows: set[int]) -> None:
     teacher = torch.arange(1, 49, dtype=torch.float64).reshape(8, 6)
     expected = filled([copy], teacher)

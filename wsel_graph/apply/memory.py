@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
+from wsel_graph.apply.merge import merge_faults, merged
 from wsel_graph.apply.resize import resized
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Copy, Indices, Plan
@@ -37,7 +38,10 @@ def apply_plan(plan: Plan, student: nn.Module | Tensors, teacher: nn.Module | Te
     if student is teacher:
         raise PlanError("student and teacher are the same object: nothing can be initialised from itself")
     targets, sources = named_tensors(student), named_tensors(teacher)
-    faults = [fault for copy in plan.copies for fault in find_faults(copy, targets, sources)]
+    parts = [(copy, part) for copy in plan.copies for part in copy.sources]
+    faults = [
+        fault for copy, part in parts for fault in (*merge_faults(copy, part), *find_faults(part, targets, sources))
+    ]
     if not faults:
         faults = list(find_overlaps(plan.copies, targets, sources))
     if faults:
@@ -158,7 +162,7 @@ def _write_faults(name: str, tensor: torch.Tensor) -> Iterator[str]:
 def find_overlaps(copies: tuple[Copy, ...], targets: Tensors, sources: Tensors) -> Iterator[str]:
     """Tensors whose memory a write would change behind the plan's back."""
     written = [("student", name, targets[name]) for name in dict.fromkeys(copy.student for copy in copies)]
-    read = [("teacher", copy.teacher, sources[copy.teacher]) for copy in copies]
+    read = [("teacher", part.teacher, sources[part.teacher]) for copy in copies for part in copy.sources]
     spans = sorted(
         (*_span(tensor), side, name) for side, name, tensor in written + read if tensor.numel() and tensor.data_ptr()
     )
@@ -181,12 +185,24 @@ def _span(tensor: torch.Tensor) -> tuple[str, int, int]:
 
 def _gather(copy: Copy, targets: Tensors, sources: Tensors) -> torch.Tensor:
     target = targets[copy.student]
-    return gathered(copy, sources[copy.teacher].detach()).to(device=target.device, dtype=target.dtype)
+    block = gathered(copy, sources[copy.teacher].detach())
+    for other in copy.also:
+        block = block + gathered(other, sources[other.teacher].detach()).to(block.device)
+    return block.to(device=target.device, dtype=target.dtype)
 
 
 def gathered(copy: Copy, source: torch.Tensor) -> torch.Tensor:
-    """What a copy takes from a teacher tensor, laid out as the student's region has it, in the teacher's dtype."""
-    block = select(source, copy.indices)
+    """What a copy takes from its own teacher tensor, laid out as the student's region has it; `also` is left out.
+
+    In the teacher's dtype; in float32 at least where values are added up.
+    """
+    mixed = {mix.dim for mix in copy.mix}
+    indices = (range(size) if dim in mixed else copy.indices[dim] for dim, size in enumerate(source.shape))
+    block = select(source, tuple(indices))
+    if copy.mix or copy.also or copy.scale != 1:
+        block = block.to(torch.promote_types(block.dtype, torch.float32))
+    for mix in copy.mix:
+        block = merged(block, mix)
     for resize in copy.resize:
         block = resized(block, resize)
     if copy.scale != 1:

@@ -77,7 +77,8 @@ def run_apply(options: argparse.Namespace) -> Answer:
     with working("reading the teacher's weights"):
         source: Any
         if options.teacher is None:
-            source = unwrapped(read_weights(options.teacher_weights), {copy.teacher for copy in plan.copies})
+            needed = {source.teacher for copy in plan.copies for source in copy.sources}
+            source = unwrapped(read_weights(options.teacher_weights), needed)
         else:
             source = _built("teacher", options)
     with working("copying"):

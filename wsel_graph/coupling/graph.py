@@ -18,6 +18,7 @@ from wsel_graph.axes import Atom, Axis, atoms, positions
 from wsel_graph.capture.trace import Captured, capture
 from wsel_graph.coupling.explain import Explanation, explain
 from wsel_graph.coupling.groups import CoupledGroup, Member, TensorAxes, collect_groups, mark_outputs, tensor_axes
+from wsel_graph.coupling.merging import Merging
 from wsel_graph.coupling.origins import Origins, find_origins
 from wsel_graph.coupling.places import Place, find_places
 from wsel_graph.coupling.propagate import propagate
@@ -63,6 +64,11 @@ class ModelGraph:
     def uses(self) -> Mapping[str, Use]:
         """The first use of every tensor that the forward pass uses, in order of execution."""
         return {name: use for name, use in first_uses(self.captured).items() if name in self.tensors}
+
+    @cached_property
+    def merging(self) -> Merging:
+        """Where elements of an axis may be merged."""
+        return Merging(self.captured.graph, self._walk)
 
     @cached_property
     def places(self) -> Mapping[CoupledGroup, tuple[Place, ...]]:

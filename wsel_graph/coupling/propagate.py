@@ -147,6 +147,11 @@ def _make_call(walk: Propagation, node: fx.Node, arguments: dict[str, Any]) -> C
     return Call(node.target, arguments, shapes, _usage(node), walk.solver, walk.roles, walk.consumed)
 
 
+def rebuilt_call(walk: Propagation, node: fx.Node) -> Call:
+    """The call of a node as its rule saw it, for questions after the walk; axes are to be resolved."""
+    return _make_call(walk, node, _bound_values(walk, node))
+
+
 def _usage(node: fx.Node) -> Callable[[int], bool]:
     def used(index: int) -> bool:
         return any(user.target is operator.getitem and user.args[1] == index and user.users for user in node.users)

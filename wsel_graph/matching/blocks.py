@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from wsel_graph.matching.align import Alignment, align_items
 from wsel_graph.matching.consistency import contradictions
 from wsel_graph.matching.isomorphism import pair_nodes
-from wsel_graph.matching.layers import LayerMethod, select_layers
-from wsel_graph.matching.segments import Item, Segment, layer_length, layers
+from wsel_graph.matching.layers import MERGE, LayerMethod, select_layers
+from wsel_graph.matching.merged_blocks import further_nodes, partner_runs
+from wsel_graph.matching.segments import Item, Layer, coarse_of, kinds_of, layer_length, layers
 from wsel_graph.matching.structure import Structure
 from wsel_graph.matching.wishes import Governing
 from wsel_graph.plan import LayerMap
 from wsel_graph.selection.model import Score
-
-Layer = tuple[Segment, ...]
-
 
 CONTRADICTION = (
     "its branch and the teacher's that comes in this order take part in other ways (another input, result or operand)"
@@ -32,7 +30,7 @@ class PairedStage:
     name: str
     student: tuple[tuple[int, ...], ...]
     teacher: tuple[tuple[int, ...], ...]
-    partners: tuple[tuple[int, int], ...]  # (student, teacher)
+    partners: tuple[tuple[int, int], ...]  # (student, teacher); a student block with several is their average
     influence: tuple[float | None, ...] = ()  # of every teacher block, where it decided
 
 
@@ -43,11 +41,12 @@ class NodePairs:
     pairs: dict[int, int] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
     candidates: dict[int, tuple[int, ...]] = field(default_factory=dict)  # where several fit equally well
+    also: dict[int, tuple[int, ...]] = field(default_factory=dict)  # further teacher nodes, to be averaged with it
     stages: list[PairedStage] = field(default_factory=list)
 
     @property
     def layers(self) -> tuple[LayerMap, ...]:
-        """Which teacher block fills which student block."""
+        """Which teacher blocks fill which student block."""
         return tuple(LayerMap(own.name, len(own.teacher), own.partners, own.influence) for own in self.stages)
 
 
@@ -68,8 +67,10 @@ def pair_structures(governing: Governing) -> NodePairs:
     for node in contradictions(student.components, teacher.components, found.pairs) & found.pairs.keys():
         del found.pairs[node]
         found.reasons[node] = CONTRADICTION
-    for node in [node for node, other in found.pairs.items() if other in ignored]:
-        found.reasons[node] = ignored[found.pairs.pop(node)]
+    for node, other in list(found.pairs.items()):
+        if (hit := next((each for each in (other, *found.also.get(node, ())) if each in ignored), None)) is not None:
+            found.reasons[node] = ignored[hit]
+            del found.pairs[node]
     return found
 
 
@@ -99,16 +100,34 @@ def _pair_stages(governing: Governing, ours: int, theirs: int, found: NodePairs)
     small, large = layers(mine, length), layers(other, length)
     method = governing.method(name)
     influence = governing.influence(theirs, length) if isinstance(method, Score) else None
-    partners = _partners(small, large, method, name, influence)
+    runs = _runs(small, large, method, name, influence)
     for number, layer in enumerate(small):
-        if (partner := partners.get(number)) is None:
+        if number not in runs:
             reason = f"the teacher's stage has no further block of this kind (block {number} of stage {name!r})"
             found.reasons |= {node: reason for segment in layer for node in segment.nodes}
-        else:
-            _pair_layers(student, layer, teacher, large[partner], found)
+            continue
+        first, *others = runs[number]
+        pairs = _pair_layers(student, layer, teacher, large[first], found)
+        for block in others:
+            again = _pair_layers(student, layer, teacher, large[block], NodePairs())
+            further = further_nodes(teacher, (large[first], large[block]), (pairs, again), (first, block), name)
+            found.also |= {node: (*found.also.get(node, ()), partner) for node, partner in further.items()}
     known = tuple(None if math.isinf(value) else value for value in influence or ())
-    pairs = tuple(sorted(partners.items()))
-    found.stages.append(PairedStage(name, tuple(map(_nodes, small)), tuple(map(_nodes, large)), pairs, known))
+    partners = tuple((ours, other) for ours in sorted(runs) for other in runs[ours])
+    found.stages.append(PairedStage(name, tuple(map(_nodes, small)), tuple(map(_nodes, large)), partners, known))
+
+
+def _runs(
+    small: Sequence[Layer],
+    large: Sequence[Layer],
+    method: LayerMethod,
+    stage: str,
+    influence: Sequence[float] | None = None,
+) -> dict[int, Sequence[int]]:
+    """Teacher layers for student layer: several where they are averaged."""
+    if method == MERGE:
+        return partner_runs(small, large, stage)
+    return {ours: [theirs] for ours, theirs in _partners(small, large, method, stage, influence).items()}
 
 
 def _nodes(layer: Layer) -> tuple[int, ...]:
@@ -126,12 +145,12 @@ def _partners(
     plain = dict(enumerate(select_layers(method, len(large), len(small), stage, influence)))
     if not isinstance(method, (str, Score)) or _agree(small, large, plain) == len(small):
         return plain
-    exact = {_kinds(layer) for layer in large}
-    keys = [_kinds(layer) if _kinds(layer) in exact else _coarse(layer) for layer in small]
+    exact = {kinds_of(layer) for layer in large}
+    keys = [kinds_of(layer) if kinds_of(layer) in exact else coarse_of(layer) for layer in small]
     partners: dict[int, int] = {}
     for key in dict.fromkeys(keys):
         mine = [i for i, own in enumerate(keys) if own == key]
-        other = [i for i, layer in enumerate(large) if key in (_kinds(layer), _coarse(layer))]
+        other = [i for i, layer in enumerate(large) if key in (kinds_of(layer), coarse_of(layer))]
         own = None if influence is None else [influence[i] for i in other]
         chosen = select_layers(method, len(other), len(mine), stage, own)
         partners |= {i: other[place] for i, place in zip(mine, chosen, strict=False)}
@@ -140,24 +159,22 @@ def _partners(
 
 def _agree(small: Sequence[Layer], large: Sequence[Layer], partners: dict[int, int]) -> int:
     """How many student layers have a partner of their own coarse kind."""
-    return sum(_coarse(small[ours]) == _coarse(large[theirs]) for ours, theirs in partners.items())
+    return sum(coarse_of(small[ours]) == coarse_of(large[theirs]) for ours, theirs in partners.items())
 
 
-def _kinds(layer: Layer) -> tuple[str, ...]:
-    return tuple(segment.kind for segment in layer)
-
-
-def _coarse(layer: Layer) -> tuple[str, ...]:
-    return tuple(segment.coarse for segment in layer)
-
-
-def _pair_layers(student: Structure, layer: Layer, teacher: Structure, partner: Layer, found: NodePairs) -> None:
-    """Segment by segment where the kinds agree place by place, else as one part."""
-    if _coarse(layer) == _coarse(partner):
+def _pair_layers(
+    student: Structure, layer: Layer, teacher: Structure, partner: Layer, found: NodePairs
+) -> dict[int, int]:
+    """Segment by segment where the kinds agree place by place, else as one part; gives what was paired."""
+    own = NodePairs()
+    if coarse_of(layer) == coarse_of(partner):
         for ours, theirs in zip(layer, partner, strict=True):
-            _pair_parts(student, ours.nodes, teacher, theirs.nodes, found)
-        return
-    _pair_parts(student, _nodes(layer), teacher, _nodes(partner), found)
+            _pair_parts(student, ours.nodes, teacher, theirs.nodes, own)
+    else:
+        _pair_parts(student, _nodes(layer), teacher, _nodes(partner), own)
+    found.pairs |= own.pairs
+    found.reasons |= own.reasons
+    return own.pairs
 
 
 # -- what has no partner

@@ -38,6 +38,8 @@ class Slot:
         feature: Position in `dims` of the component's output features; None where they are not an axis of it.
         rows: Zero-based elements along the feature dim that belong to this part; None for all of them.
         shape: The tensor's own shape.
+        rivals: All tensors that take part in one computed weight in the same way as this; empty where it is alone.
+        again: Whether it takes part in that weight several times.
     """
 
     tensor: str
@@ -45,6 +47,8 @@ class Slot:
     feature: int | None = None
     rows: tuple[int, ...] | None = None
     shape: tuple[int, ...] = ()
+    rivals: tuple[str, ...] = field(default=(), compare=False)
+    again: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

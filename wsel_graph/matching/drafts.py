@@ -41,17 +41,29 @@ class Draft:
     settings: str = ""
     trail: str = ""
     dead: bool = False
+    rivals: dict[str, tuple[str, ...]] = field(default_factory=dict)  # tensors that take part in the same way
 
     @classmethod
     def holding(cls, label: str, held: Mapping[str, Weights], edges: Iterable[DraftEdge] = ()) -> Draft:
         """A component with these parameters."""
         draft = cls(label, list(edges))
         for slot, weights in held.items():
-            for i, leaf in enumerate(weights.leaves):
-                computed = label in COMPUTED and leaf.path and (len(weights.leaves) > 1 or leaf.seen is None)
-                name = f"{slot} through {', '.join(leaf.path)}" if computed else slot
-                draft.add_slot(name if computed or i == 0 else f"{name}{i}", leaf)
+            draft.hold(slot, weights)
         return draft
+
+    def hold(self, slot: str, weights: Weights) -> None:
+        """Hold the parameters of one argument, each under a name that says how it takes part."""
+        alike: dict[str, list[Leaf]] = {}
+        for i, leaf in enumerate(weights.leaves):
+            apart = leaf.path and (len(weights.leaves) > 1 or (self.label in COMPUTED and leaf.seen is None))
+            name = f"{slot} through {', '.join(leaf.path)}" if apart else slot if i == 0 else f"{slot}{i}"
+            alike.setdefault(name, []).append(leaf)
+        for name, leaves in alike.items():
+            for own, rivals in _told_apart(name, leaves).items():
+                names = tuple(leaf.name for leaf in rivals)
+                self.rivals |= {leaf.name: names for leaf in rivals if len(rivals) > 1}
+                for i, leaf in enumerate(rivals):
+                    self.add_slot(own if i == 0 else f"{own} {i}", leaf)
 
     def add_slot(self, name: str, leaf: Leaf) -> None:
         """Hold one more parameter."""
@@ -86,6 +98,20 @@ class Draft:
             patches = list(bound["stride"]) == list(weight[2:]) and not any(bound["padding"])
             if all(size == 1 for size in weight[2:]) or patches:
                 self.label = "linear"
+
+
+def _told_apart(name: str, leaves: Sequence[Leaf]) -> dict[str, list[Leaf]]:
+    """Parameters that go through the same operators, by names for all that tells them apart.
+
+    Exchanging those that still share a name leaves what is computed as it is, so that their order may decide.
+    """
+    kinds, ways = {leaf.kind for leaf in leaves}, {(leaf.kind, leaf.way) for leaf in leaves}
+    found: dict[str, list[Leaf]] = {}
+    for leaf in leaves:
+        own = f"{name} ({leaf.kind})" if len(kinds) > 1 else name
+        own += f" [{leaf.way[:8]}]" if len(ways) > len(kinds) else ""
+        found.setdefault(own, []).append(leaf)
+    return found
 
 
 def _transposed(leaf: Leaf) -> Leaf:
@@ -166,7 +192,12 @@ def _can_be_cut(leaf: Leaf) -> bool:
 
 def _slots(draft: Draft, part: int | None) -> tuple[tuple[str, Slot], ...]:
     if part is None:
-        return tuple((name, _slot(draft, name, leaf, None)) for name, leaf in draft.slots)
+        rivals = {leaf.name: draft.rivals.get(leaf.name, ()) for _, leaf in draft.slots}
+        made = ((name, _slot(draft, name, leaf, None), leaf.again) for name, leaf in draft.slots)
+        return tuple(
+            (name, replace(slot, rivals=rivals[slot.tensor], again=again) if rivals[slot.tensor] else slot)
+            for name, slot, again in made
+        )
     found: list[tuple[str, Slot]] = []
     for name, leaf in draft.slots:
         if leaf.span is None:

@@ -30,8 +30,8 @@ class PairedExits:
     Attributes:
         student: Of every student block; None where none or several values leave a block.
         teacher: Of every teacher block.
-        partners: Which teacher block fills which student block.
-        paired: Student blocks whose end corresponds to the end of the teacher block that fills them.
+        partners: Which teacher block fills which student block; a student block with several is their average.
+        paired: Student blocks whose end corresponds to the end of the first teacher block that fills them.
     """
 
     stage: str
@@ -39,6 +39,14 @@ class PairedExits:
     teacher: tuple[Exit | None, ...]
     partners: tuple[tuple[int, int], ...]
     paired: frozenset[int]
+
+    @property
+    def runs(self) -> dict[int, list[int]]:
+        """The teacher blocks that fill each student block."""
+        found: dict[int, list[int]] = {}
+        for ours, theirs in self.partners:
+            found.setdefault(ours, []).append(theirs)
+        return found
 
 
 def paired_exits(student: Structure, teacher: Structure, nodes: NodePairs) -> tuple[PairedExits, ...]:

@@ -23,7 +23,10 @@ from wsel_graph.matching.reading import (
     numel,
     passed_on,
     replay,
+    replayed_dims,
+    step_of,
     trail_of,
+    written_at,
     written_by,
 )
 from wsel_graph.matching.uses import Uses
@@ -44,6 +47,7 @@ class _Walk:
         self._stamps: dict[fx.Node, int] = {}
         self._memory: dict[Any, Value] = {}  # what storages hold since the last write
         self._writes: dict[Any, list[tuple[int, Value]]] = {}  # when a storage was written, and what
+        self._places: dict[Any, frozenset[str]] = {}  # where a storage was written last
         self._bases: dict[Any, fx.Node] = {}  # the first node that held a storage
         self._growth = Growth()
         self._uses = Uses(captured, self._growth)
@@ -68,7 +72,7 @@ class _Walk:
         state = self._states.get(node.meta.get("state", ""))
         if state is None or not is_coupled_state(state):
             return Fixed(from_input=False, trail=str(node.target))
-        return parameter(state.name, state.tensor.shape)
+        return parameter(state.name, state.tensor.shape, state.kind)
 
     # -- reading and writing memory
 
@@ -89,10 +93,11 @@ class _Walk:
         for target in written:
             storage = target.meta.get("storage")
             base = self._bases.get(storage, target)
-            held = value
+            held, place = value, written_at(target)
             if numel(target.meta["value"]) < numel(base.meta["value"]):
-                held = self._gathered(node, self._read(base), value)
+                held = self._gathered(node, self._read(base), value, (self._places.get(storage, frozenset()), place))
             self._memory[storage] = held
+            self._places[storage] = frozenset() if self._joined_by(held, node) else place
             self._writes.setdefault(storage, []).append((self._stamps[node], value))
 
     def _note_new_memory(self, node: fx.Node) -> None:
@@ -101,16 +106,28 @@ class _Walk:
         if all(operand.meta.get("storage") != storage for operand in node.all_input_nodes):
             self._memory.pop(storage, None)
             self._writes.pop(storage, None)
+            self._places.pop(storage, None)
             self._bases[storage] = node
 
-    def _gathered(self, node: fx.Node, before: Value, written: Value) -> Value:
-        """Memory that is written part by part holds all that was written."""
-        flows = [(str(i), v) for i, v in enumerate((before, written)) if isinstance(v, Flow)]
-        if not flows:
-            return written if isinstance(before, Fixed) else before
+    def _gathered(
+        self, node: fx.Node, before: Value, written: Value, places: tuple[frozenset[str], frozenset[str]]
+    ) -> Value:
+        """Memory that is written part by part holds all that was written, told apart by the places of the parts."""
+        if not isinstance(before, Flow) and not isinstance(written, Flow):
+            held = [before.opaque()] if isinstance(before, Weights) else []
+            if isinstance(written, Weights):
+                held.append(written.through("write", same_place=False, step=sorted(places[1])))
+            return merged(held) if held else written
+        made = [self._growth.table(node, v) if isinstance(v, Weights) else v for v in (before, written)]
+        flows = [(str(i), v) for i, v in enumerate(made) if isinstance(v, Flow)]
         if len({flow.source for _, flow in flows}) > 1:
-            return self._growth.join(node, "write", flows)
+            placed = [(name, marked(flow, places[int(name)])) for name, flow in flows]
+            return self._growth.join(node, "write", placed)
         return Flow(flows[0][1].source, tags=flows[0][1].tags)
+
+    def _joined_by(self, value: Value, node: fx.Node) -> bool:
+        """Whether a value is what a node of the component graph gives that a graph node made."""
+        return isinstance(value, Flow) and self._growth.drafts[value.source].at == node.name
 
     # -- one operator
 
@@ -133,7 +150,7 @@ class _Walk:
 
     def _trailed(self, node: fx.Node, value: Value, operands: list[Operand]) -> Value:
         """The value with what this node adds to its trail; a node of the component graph begins a new one."""
-        if isinstance(value, Flow) and self._growth.drafts[value.source].at == node.name:
+        if self._joined_by(value, node):
             return value
         return replace(value, trail=trail_of(node, operands))
 
@@ -156,6 +173,7 @@ class _Walk:
         if name in ("aten::copy_", "aten::copy"):
             operands = [(argument, value) for argument, value in operands if argument != "self"]
             flows = [value for _, value in operands if isinstance(value, Flow)]
+            weights = [value for _, value in operands if isinstance(value, Weights)]
         if name == "aten::scaled_dot_product_attention" and (flows or weights):
             return self._growth.attention(node, dict(operands))
         if weights and (made := self._uses.component(node, name, operands)) is not None:
@@ -187,10 +205,13 @@ class _Walk:
             given = [value if isinstance(value, Weights) else None for _, value in operands]
             return laid_end_to_end(zip(given, sizes, strict=True))
         if len(weights) == 1 and ops.is_layout(node.target):
-            return weights[0].rearranged(lambda seen: replay(node, seen))  # type: ignore[no-any-return]
+            step = ops.name_of(node.target), replayed_dims(node)
+            return weights[0].rearranged(lambda seen: replay(node, seen), step)  # type: ignore[no-any-return]
         return merged(
             value.through(
-                ops.operand_word(ops.name_of(node.target), place), same_place=_keeps_shape(node, value, operands)
+                ops.operand_word(ops.name_of(node.target), place),
+                same_place=_keeps_shape(node, value, operands),
+                step=step_of(node, value, operands),
             )
             for place, value in enumerate(weights)
         )

@@ -62,7 +62,4 @@ class Growth:
 
     def table(self, node: fx.Node, value: Weights) -> Flow:
         """A parameter that takes part as it is."""
-        draft = Draft("table", [])
-        for i, leaf in enumerate(value.leaves):
-            draft.add_slot("weight" if i == 0 else f"weight{i}", leaf)
-        return self.new(node, draft)
+        return self.new(node, Draft.holding("table", {"weight": value}))

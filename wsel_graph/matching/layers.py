@@ -15,7 +15,10 @@ from wsel_graph.errors import MatchError
 from wsel_graph.selection.model import Score
 
 LayerMethod: TypeAlias = str | Sequence[int] | Score
-"""`first`, `last`, `middle`, `uniform`, the teacher's blocks one by one, zero-based, or those of the highest score."""
+"""`first`, `last`, `middle`, `uniform`, `merge`, the teacher's blocks one by one, zero-based, or a score of blocks."""
+
+MERGE = "merge"
+"""Every student block is the average of a run of teacher blocks."""
 
 METHODS: dict[str, Callable[[int, int], Sequence[int]]] = {
     "first": lambda teacher, student: range(student),
@@ -53,6 +56,16 @@ def select_layers(
             f"list names {chosen}. Give one teacher block (0 to {teacher - 1}) per student block."
         )
     return chosen
+
+
+def layer_runs(teacher: int, student: int) -> list[range]:
+    """Zero-based teacher blocks that each student block averages: runs that follow each other, nearly equally long.
+
+    >>> layer_runs(7, 3)
+    [range(0, 2), range(2, 4), range(4, 7)]
+    """
+    count = min(student, teacher)
+    return [range(number * teacher // count, (number + 1) * teacher // count) for number in range(count)]
 
 
 def _most_influential(teacher: int, student: int, stage: str, influence: Sequence[float] | None) -> list[int]:

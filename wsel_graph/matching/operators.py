@@ -97,8 +97,12 @@ def is_factory(name: str) -> bool:
 
 def operand_word(name: str, place: int) -> str:
     """How a parameter goes through an operator: its name, and its place where operands may not be exchanged."""
-    commutes = name in ("aten::add", "aten::add_", "aten::mul", "aten::mul_")
-    return join_label(name) if commutes else f"{name} {place}"
+    return join_label(name) if commutes(name) else f"{name} {place}"
+
+
+def commutes(name: str) -> bool:
+    """Whether the operands of an operator may be exchanged."""
+    return name in ("aten::add", "aten::add_", "aten::mul", "aten::mul_")
 
 
 def join_label(name: str) -> str:

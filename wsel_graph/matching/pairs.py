@@ -26,6 +26,7 @@ class Matching:
 
     Attributes:
         pieces: For every student tensor that is filled, in the order in which the student holds its tensors.
+        also: For tensors of merged blocks, the pieces of every further teacher block, in the order of `pieces`.
         kept: Tensors that keep the student's own values, each with the reason.
         unexplained: Tensors that nothing explains, each with the reason.
         candidates: For unexplained tensors, the teacher tensors that fit equally well.
@@ -44,6 +45,7 @@ class Matching:
     notes: tuple[str, ...]
     subjects: Mapping[str, Subject]
     required: Mapping[str, str]
+    also: Mapping[str, tuple[tuple[Piece, ...], ...]]
     exits: tuple[PairedExits, ...] = ()
 
 
@@ -83,6 +85,7 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
         (*notes, *found.notes, *governing.notes()),
         {name: subjects.of_tensor(name) for name in student.own_names},
         required,
+        found.also,
         paired_exits(governing.student, governing.teacher, nodes),
     )
 
@@ -105,6 +108,7 @@ def _force(governing: Governing, rules: Mapping[str, ComponentRule], finder: Pie
         if isinstance(pieces, str):
             raise MatchError(f"{rule.at}: the rule pairs {name} with {other}, but {pieces}.")
         found.pieces[name] = pieces
+        found.also.pop(name, None)
 
 
 def _by_name(governing: Governing, found: Found) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ class Found:
     pieces: dict[str, tuple[Piece, ...]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)  # teacher tensors that fit equally well
+    also: dict[str, tuple[tuple[Piece, ...], ...]] = field(default_factory=dict)  # of further blocks, to be averaged
     notes: list[str] = field(default_factory=list)  # tensors whose uses correspond to different teacher tensors
 
 
@@ -42,6 +43,8 @@ class PieceFinder:
         for tensor, uses in self._uses.items():
             chosen = self._settled(uses, pairs)
             result = self._pieces(chosen, pairs) if not isinstance(chosen, int) else nodes.reasons.get(chosen, "")
+            also = () if isinstance(chosen, int) or isinstance(result, str) else self._further(chosen, nodes, result)
+            result = also if isinstance(also, str) else result
             if isinstance(chosen, int) and (names := self._candidates(nodes.candidates.get(chosen, ()), uses, chosen)):
                 found.candidates[tensor] = names
                 found.reasons[tensor] = f"several places of the teacher fit equally well: {', '.join(names)}"
@@ -49,8 +52,25 @@ class PieceFinder:
                 found.reasons[tensor] = result or "the teacher has no counterpart"
             else:
                 found.pieces[tensor] = result
+                if also and not isinstance(also, str):
+                    found.also[tensor] = also
                 found.notes.extend(self._disagreement(tensor, uses, pairs))
         return found
+
+    def _further(
+        self, uses: list[Use], nodes: NodePairs, pieces: tuple[Piece, ...]
+    ) -> tuple[tuple[Piece, ...], ...] | str:
+        """The pieces of every further block that is averaged, or why there are none."""
+        counts = {len(nodes.also.get(number, ())) for number, _, _ in uses}
+        if len(counts) > 1:
+            return "its parts lie in blocks that are averages of different numbers of blocks"
+        found = []
+        for place in range(counts.pop()):
+            again = self._pieces(uses, {number: nodes.also[number][place] for number, _, _ in uses})
+            if isinstance(again, str) or [p.student for p in again] != [p.student for p in pieces]:
+                return "the blocks that would be averaged hold it in different forms"
+            found.append(again)
+        return tuple(found)
 
     def _disagreement(self, tensor: str, uses: list[Use], pairs: Mapping[int, int]) -> list[str]:
         """A note when the uses of a shared tensor correspond to several teacher tensors."""
@@ -92,6 +112,8 @@ class PieceFinder:
         if (fault := self._gap(uses)) is not None:
             return fault
         for number, name, slot in uses:
+            if (rivals := self._rivals(slot)) is not None:
+                return rivals
             node = self._teacher.components.nodes[pairs[number]]
             other = dict(node.slots).get(name)
             if other is None:
@@ -101,6 +123,16 @@ class PieceFinder:
                 return made
             pieces.append(made)
         return self._joined(pieces)
+
+    def _rivals(self, slot: Slot) -> str | None:
+        """Why a tensor cannot be told from others that take part in one computed weight; None when it can."""
+        several = any(len(self._uses[other]) > 1 for other in slot.rivals)
+        if not slot.rivals or not (several or slot.again):
+            return None
+        return (
+            f"{' and '.join(slot.rivals)} take part in one computed weight in the same way, and some of them in "
+            "several places, so that which is which cannot be told"
+        )
 
     def _gap(self, uses: list[Use]) -> str | None:
         """Why parts do not make up their tensor; None when they do."""

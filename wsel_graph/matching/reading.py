@@ -26,6 +26,21 @@ def trail_of(node: fx.Node, operands: Sequence[Operand]) -> str:
     return digest(str(node.target), settings, trails)
 
 
+def step_of(node: fx.Node, own: Weights, operands: Sequence[Operand]) -> tuple[object, ...]:
+    """What an operator does to a parameter besides its name: its settings, and how its other operands are made up."""
+    settings = fx.node.map_arg((node.args, dict(node.kwargs)), lambda _: None)
+    made = [
+        "" if value is own else value.shown() if isinstance(value, Weights) else f"fixed {value.trail}"
+        for _, value in operands
+    ]
+    return repr(settings), sorted(made) if ops.commutes(ops.name_of(node.target)) else made
+
+
+def replayed_dims(node: fx.Node) -> object:
+    """The dims that a layout operator exchanges; the settings of others may be sizes."""
+    return repr(node.args[1:]) if ops.name_of(node.target) in ("aten::permute", "aten::transpose") else ()
+
+
 def cut_words(node: fx.Node, name: str) -> frozenset[str]:
     """From where a part of an axis is taken: the first position, the second, ..."""
     if name not in ("aten::select", "aten::slice"):
@@ -36,6 +51,17 @@ def cut_words(node: fx.Node, name: str) -> frozenset[str]:
     bound = bind(node.target, node.args, node.kwargs)
     start = bound.get("index") if name == "aten::select" else bound.get("start")
     return frozenset({f"from {start or 0}"})
+
+
+def written_at(target: fx.Node) -> frozenset[str]:
+    """From where the part of a memory is taken that a node writes to."""
+    found: frozenset[str] = frozenset()
+    while target.op == "call_function" and ops.is_layout(target.target) and len(target.all_input_nodes) == 1:
+        rank = len(target.all_input_nodes[0].meta["value"].shape)
+        dim = bind(target.target, target.args, target.kwargs).get("dim") or 0
+        found |= {f"{word} of dim {dim % rank}" for word in cut_words(target, ops.name_of(target.target))}
+        target = target.all_input_nodes[0]
+    return found
 
 
 def read_once(node: fx.Node) -> bool:

@@ -70,6 +70,20 @@ class Item:
         return tuple(node for segment in self.segments for node in segment.nodes)
 
 
+Layer = tuple[Segment, ...]
+"""The segments that make one block of a stage."""
+
+
+def kinds_of(layer: Layer) -> tuple[str, ...]:
+    """The kinds of a layer's segments."""
+    return tuple(segment.kind for segment in layer)
+
+
+def coarse_of(layer: Layer) -> tuple[str, ...]:
+    """The same without norms, scales and shifts."""
+    return tuple(segment.coarse for segment in layer)
+
+
 LONGEST = 16
 """Most segments that make one layer."""
 
@@ -231,7 +245,7 @@ def _place_kinds(found: Iterable[Segment]) -> list[object]:
     return kinds
 
 
-def layers(stage: Item, length: int) -> list[tuple[Segment, ...]]:
+def layers(stage: Item, length: int) -> list[Layer]:
     """A stage's segments, taken together layer by layer."""
     found = stage.segments
     return [tuple(found[i : i + length]) for i in range(0, len(found), length)]

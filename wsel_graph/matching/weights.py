@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from wsel_graph.matching.signature import digest
+
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
@@ -19,6 +21,10 @@ class Leaf:
         seen: A meta view that shares the strides of what the operator sees; None after anything but views.
         span: First and last (excluded) position in a vector that was laid end to end from several; None otherwise.
         path: The operators, other than views, that it went through, with its place among their operands.
+        kind: Whether it is a parameter or a buffer.
+        way: A hash of the path that knows all settings, and what the other operands were, without names and sizes of
+            tensors. Where several leaves of one value have the same way, exchanging them leaves the value as it is.
+        again: Whether it takes part several times.
     """
 
     name: str
@@ -26,6 +32,13 @@ class Leaf:
     seen: torch.Tensor | None
     span: tuple[int, int] | None = None
     path: tuple[str, ...] = ()
+    kind: str = "parameter"
+    way: str = ""
+    again: bool = False
+
+    def look(self) -> tuple[object, ...]:
+        """How views show it, without sizes: the order of its dims, and which are cut at their beginning."""
+        return (self.kind, None) if self.seen is None else (self.kind, self.dims(), [s > 0 for s in self.starts()])
 
     def dims(self) -> tuple[int | None, ...] | None:
         """For every dim that the operator sees, the tensor's own dim; None for broadcast ones.
@@ -70,46 +83,70 @@ class Weights:
 
     leaves: tuple[Leaf, ...]
     trail: str = ""
+    form: str = ""
+
+    def shown(self) -> str:
+        """A hash of how it is made up: its form, or how views show the one tensor that it is."""
+        return self.form or digest(*(leaf.look() for leaf in self.leaves))
 
     @property
     def vector(self) -> bool:
         """Whether it is one tensor with at most one dim of more than one element."""
         return len(self.leaves) == 1 and sum(size > 1 for size in self.leaves[0].shape) <= 1
 
-    def rearranged(self, change: Callable[[torch.Tensor], Any]) -> Any:
+    def rearranged(self, change: Callable[[torch.Tensor], Any], step: object = ()) -> Any:
         """The value after a layout operator; a list where the operator gives several."""
         if len(self.leaves) != 1 or self.leaves[0].seen is None:
-            return self.opaque()
+            return self.opaque(step)
         try:
             seen = change(self.leaves[0].seen)
         except Exception:
-            return self.opaque()  # what cannot be replayed on strides is no plain view
+            return self.opaque(step)  # what cannot be replayed on strides is no plain view
+        form = digest(self.form, step) if self.form else ""
         if isinstance(seen, (list, tuple)):
-            return [Weights((replace(self.leaves[0], seen=part),)) for part in seen]
-        return Weights((replace(self.leaves[0], seen=seen),))
+            return [Weights((replace(self.leaves[0], seen=part),), form=form) for part in seen]
+        return Weights((replace(self.leaves[0], seen=seen),), form=form)
 
-    def through(self, word: str, *, same_place: bool) -> Weights:
-        """The value after an operator that is no view; views are still known where every element keeps its place."""
-        leaves = (replace(leaf, path=(*leaf.path, word)) for leaf in self.leaves)
-        return Weights(tuple(leaf if same_place else replace(leaf, seen=None, span=None) for leaf in leaves))
+    def through(self, word: str, *, same_place: bool, step: object = ()) -> Weights:
+        """The value after an operator that is no view; views are still known where every element keeps its place.
 
-    def opaque(self) -> Weights:
+        Args:
+            word: The operator, with this operand's place where operands may not be exchanged.
+            step: Its settings, and what its other operands are.
+        """
+        leaves = (
+            replace(leaf, path=(*leaf.path, word), way=digest(leaf.way, leaf.look(), word, step))
+            for leaf in self.leaves
+        )
+        form = digest(self.shown(), word, step)
+        return Weights(tuple(leaf if same_place else replace(leaf, seen=None, span=None) for leaf in leaves), form=form)
+
+    def opaque(self, step: object = ()) -> Weights:
         """The same tensors, seen through something that is no view."""
-        return Weights(tuple(replace(leaf, seen=None, span=None) for leaf in self.leaves))
+        if not step and all(leaf.seen is None for leaf in self.leaves):
+            return Weights(tuple(replace(leaf, span=None) for leaf in self.leaves), form=self.form)
+        leaves = (replace(leaf, seen=None, span=None, way=digest(leaf.way, leaf.look(), step)) for leaf in self.leaves)
+        return Weights(tuple(leaves), form=digest(self.shown(), step))
 
 
-def parameter(name: str, shape: Sequence[int]) -> Weights:
-    """A parameter as it is."""
-    return Weights((Leaf(name, tuple(shape), torch.empty(tuple(shape), device="meta")),))
+def parameter(name: str, shape: Sequence[int], kind: str = "parameter") -> Weights:
+    """A parameter or buffer as it is."""
+    return Weights((Leaf(name, tuple(shape), torch.empty(tuple(shape), device="meta"), kind=kind),))
 
 
 def merged(values: Iterable[Weights]) -> Weights:
     """What was computed from several; a parameter that takes part twice counts as it does first."""
-    leaves: dict[str, Leaf] = {}
+    found: dict[str, list[Leaf]] = {}
+    forms = []
     for value in values:
+        forms.append(value.shown())
         for leaf in value.leaves:
-            leaves.setdefault(leaf.name, leaf)
-    return Weights(tuple(leaves.values()))
+            found.setdefault(leaf.name, []).append(leaf)
+    leaves = (
+        own[0] if len(own) == 1 else replace(own[0], way=digest(sorted(leaf.way for leaf in own)), again=True)
+        for own in found.values()
+    )
+    return Weights(tuple(leaves), form=digest(sorted(forms)) if len(forms) > 1 else forms[0])
 
 
 def laid_end_to_end(values: Iterable[tuple[Weights | None, int]]) -> Weights:

@@ -6,12 +6,14 @@ from wsel_graph.plan.model import Feature as Feature
 from wsel_graph.plan.model import Indices as Indices
 from wsel_graph.plan.model import Kept as Kept
 from wsel_graph.plan.model import LayerMap as LayerMap
+from wsel_graph.plan.model import Mix as Mix
 from wsel_graph.plan.model import Plan as Plan
 from wsel_graph.plan.model import Resize as Resize
 from wsel_graph.plan.model import Tap as Tap
 from wsel_graph.plan.model import View as View
 from wsel_graph.plan.model import compact as compact
 from wsel_graph.plan.model import describe_indices as describe_indices
+from wsel_graph.plan.model import describe_mix as describe_mix
 from wsel_graph.plan.model import describe_resize as describe_resize
 from wsel_graph.plan.serial import load_plan as load_plan
 from wsel_graph.plan.serial import save_plan as save_plan

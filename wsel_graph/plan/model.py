@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -83,11 +83,21 @@ class Resize:
 
 
 @dataclass(frozen=True, slots=True)
+class Mix:
+    """One dim of a selected block is made of weighted sums: row `i` of `weights[i][j] * teacher[indices[i][j]]`."""
+
+    dim: int  # of the teacher, zero-based
+    indices: tuple[tuple[int, ...], ...]  # teacher positions of every element, its representative first
+    weights: tuple[tuple[float, ...], ...]  # one per teacher position
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """Teacher elements for one student tensor, or for a region of it.
 
     The block `teacher[indices[0], :][:, indices[1]]...` is resampled, laid out anew (`view`), multiplied by `scale`,
-    and goes to the student's `region`.
+    and goes to the student's `region`. Along the dims of `mix` it holds weighted sums of elements, and `indices` one
+    representative of each. The values of `also`, which has the same student side, are added to it: averages of blocks.
     """
 
     student: str
@@ -100,6 +110,19 @@ class Copy:
     view: View | None = None  # None where dims correspond one to one
     resize: tuple[Resize, ...] = ()  # one per dim that is resampled
     scale: float = 1.0
+    mix: tuple[Mix, ...] = ()  # one per dim that is merged
+    also: tuple[Copy, ...] = ()  # what is added, each with a scale of its own
+
+    @property
+    def sources(self) -> tuple[Copy, ...]:
+        """This copy, and those whose values are added."""
+        return (self, *self.also)
+
+    def times(self, factor: float) -> Copy:
+        """The copy with all of its values multiplied; factors that cancel leave it as it was."""
+        scale = self.scale * factor
+        scale = 1.0 if math.isclose(scale, 1, rel_tol=1e-12) else scale
+        return replace(self, scale=scale, also=tuple(other.times(factor) for other in self.also))
 
     @property
     def block_shape(self) -> tuple[int, ...]:
@@ -137,12 +160,35 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class LayerMap:
-    """Which teacher block fills which student block of one stage; zero-based block numbers."""
+    """Which teacher block fills which student block of one stage; zero-based block numbers.
+
+    A student block that stands in several pairs is the average of their teacher blocks.
+    """
 
     stage: str
     teacher_depth: int
     pairs: tuple[tuple[int, int], ...]  # (student, teacher)
     influence: tuple[float | None, ...] = ()  # of every teacher block, where it decided; None where not known
+
+    @property
+    def blocks(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Every student block that is filled, with the teacher blocks that make it.
+
+        >>> LayerMap("", 4, ((0, 0), (0, 1), (1, 2))).blocks
+        ((0, (0, 1)), (1, (2,)))
+        """
+        found: dict[int, tuple[int, ...]] = {}
+        for student, teacher in self.pairs:
+            found[student] = (*found.get(student, ()), teacher)
+        return tuple(found.items())
+
+    def __str__(self) -> str:
+        """The map in short.
+
+        >>> print(LayerMap("", 4, ((0, 0), (0, 1), (1, 2))))
+        0<-0+1, 1<-2
+        """
+        return ", ".join(f"{student}<-{'+'.join(map(str, teachers))}" for student, teachers in self.blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,18 +295,36 @@ class Plan:
 
 
 def _explain_copy(copy: Copy, choices: tuple[Choice, ...]) -> str:
-    lines = [f"{copy.student} {list(copy.student_shape)} <- {copy.teacher} {list(copy.teacher_shape)}"]
-    if copy.region is not None:
+    """One copy as lines; what is added to it follows, without repeating the student's side."""
+    head = [f"{copy.student} {list(copy.student_shape)} <- {copy.teacher} {list(copy.teacher_shape)}"]
+    for other in copy.also:
+        head.append(f"  + {other.teacher} {list(other.teacher_shape)}")
+    alike = all(_taken(other) == _taken(copy) for other in copy.also)
+    for number, source in enumerate([copy] if alike else copy.sources):
+        head.extend([] if alike else [f"  of {source.teacher}:"])
+        head.extend(_explain_source(source, choices, first=not number))
+    return "\n".join(head)
+
+
+def _taken(copy: Copy) -> tuple[object, ...]:
+    return copy.indices, copy.mix, copy.resize, copy.scale, copy.teacher_shape
+
+
+def _explain_source(copy: Copy, choices: tuple[Choice, ...], first: bool) -> list[str]:
+    lines = []
+    if copy.region is not None and first:
         lines.append("  fills " + ", ".join(describe_indices(indices) for indices in copy.region))
+    mixed = {mix.dim: mix for mix in copy.mix}
     for dim, indices in enumerate(copy.indices):
         place = f"{copy.student}:{_student_dim(copy, dim)}"
         groups = [f"{c.role} {c.teacher_size} -> {c.student_size} {c.method}" for c in choices if place in c.members]
         what = "; ".join(groups) or "fixed"
-        lines.append(f"  dim {dim}: {describe_indices(indices)} of {copy.teacher_shape[dim]} ({what})")
+        elements = describe_mix(mixed[dim]) if dim in mixed else describe_indices(indices)
+        lines.append(f"  dim {dim}: {elements} of {copy.teacher_shape[dim]} ({what})")
     lines.extend(f"  dim {resize.dim}: {describe_resize(resize)}" for resize in copy.resize)
     if copy.scale != 1:
-        lines.append(f"  multiplied by {copy.scale:.6g}")
-    return "\n".join(lines)
+        lines.append(f"  {'each ' if copy.also else ''}multiplied by {copy.scale:.6g}")
+    return lines
 
 
 def _student_dim(copy: Copy, dim: int) -> int:
@@ -277,6 +341,20 @@ def describe_resize(resize: Resize) -> str:
     sizes = " -> ".join(" x ".join(map(str, grid)) for grid in (resize.teacher_grid, resize.student_grid))
     besides = f", {resize.lead + resize.trail} rows besides as they are" if resize.lead + resize.trail else ""
     return f"resampled {sizes} ({resize.kind}){besides}"
+
+
+def describe_mix(mix: Mix) -> str:
+    """A short reading of merged elements.
+
+    >>> describe_mix(Mix(0, ((0, 3), (1,)), ((0.5, 0.5), (1.0,))))
+    'averages [0, 3] [1]'
+    """
+    pairs = [(weight, len(own)) for own in mix.weights for weight in own]
+    word = "sums" if all(weight == 1 for weight, _ in pairs) else "weighted sums"
+    if all(weight == 1 / count for weight, count in pairs):
+        word = "averages"
+    listed = " ".join(str(list(own)) if len(own) <= 8 else f"[{len(own)} elements]" for own in mix.indices[:4])
+    return f"{word} {listed}" + (f" ... ({len(mix.indices)} elements)" if len(mix.indices) > 4 else "")
 
 
 def describe_indices(indices: Indices) -> str:

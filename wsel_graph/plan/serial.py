@@ -126,8 +126,20 @@ def _check_header(document: Any, name: str) -> None:
 
 def _check_copies(copies: tuple[Copy, ...], name: str) -> None:
     for number, copy in enumerate(copies):
-        if len(copy.indices) != len(copy.teacher_shape):
-            raise PlanError(
-                f"{name}: plan.copies[{number}] ({copy.student}): {len(copy.indices)} index lists for a teacher "
-                f"tensor of {len(copy.teacher_shape)} dims, {list(copy.teacher_shape)}"
-            )
+        for part in copy.sources:
+            if (fault := form_fault(part)) is not None:
+                raise PlanError(f"{name}: plan.copies[{number}] ({copy.student}): {fault}")
+
+
+def form_fault(copy: Copy) -> str | None:
+    """What is wrong with one copy by itself, before its elements are looked at."""
+    if len(copy.indices) != len(copy.teacher_shape):
+        return (
+            f"{len(copy.indices)} index lists for a teacher tensor of {len(copy.teacher_shape)} dims, "
+            f"{list(copy.teacher_shape)}"
+        )
+    for mix in copy.mix:
+        sizes = [list(map(len, lists)) for lists in (mix.indices, mix.weights)]
+        if sizes[0] != sizes[1] or 0 in sizes[0]:
+            return f"the merged dim {mix.dim} needs one weight for every element, and an element at least in each"
+    return None

@@ -10,6 +10,7 @@ from wsel_graph.coupling.graph import ModelGraph, paused_garbage_collection
 from wsel_graph.coupling.propagate import is_coupled_state
 from wsel_graph.errors import MatchError, PlanError
 from wsel_graph.matching.pairs import NO_WISHES, Matching, match
+from wsel_graph.matching.sides import Piece
 from wsel_graph.matching.wishes import Wishes
 from wsel_graph.plan import Copy, Kept, Plan
 from wsel_graph.planner.choose import Chooser
@@ -76,7 +77,8 @@ class _Builder:
         """The plan for everything that was paired and is not left out."""
         filled = [(name, own) for name, own in self.matching.pieces if name not in self.unfit]
         joints = Joints(self.student, self.teacher)
-        joints.add_pieces([piece for _, own in filled for piece in own])
+        sources = {name: (own, *self.matching.also.get(name, ())) for name, own in filled}
+        joints.add_pieces(dict.fromkeys(piece for pieces in sources.values() for own in pieces for piece in own))
         chooser = Chooser(joints, self.elements, (self.student, self.teacher), self.matching.subjects)
         widths = Widths(chooser)
         layouts = Layouts(self.student, self.teacher, chooser)
@@ -84,19 +86,20 @@ class _Builder:
         kept = [_kept(states[name], reason) for name, reason in (*self.matching.kept, *self.unfit.items())]
         copies: list[Copy] = []
         lines = list(self.matching.notes)
-        for name, own in filled:
-            reasons = [chooser.reason_to_keep(joints.dims.get(piece, ())) for piece in own]
+        for name in sources:
+            pieces = [piece for each in sources[name] for piece in each]
+            reasons = [chooser.reason_to_keep(joints.dims.get(piece, ())) for piece in pieces]
             if (reason := next(filter(None, reasons), None)) is not None:
                 kept.append(_kept(states[name], reason))
                 continue
-            for piece in own:
-                dims = joints.dims.get(piece, [])
-                laid = [layouts.layout(paired, dims) for paired in dims]
-                factor = scale(self.student, self.teacher, dims, widths)
-                shapes = tuple(states[name].tensor.shape), self.teacher.tensors[piece.teacher.tensor].shape
-                made = make_copy(piece, shapes, dims, laid, joints)
-                copies.append(replace(made, parameter=states[name].kind == "parameter", scale=factor))
-                lines.extend(layout.note for layout in laid if layout.note)
+            made = [
+                [self._copy(piece, states[name], joints, widths, layouts) for piece in each] for each in sources[name]
+            ]
+            for first, *others in zip(*made, strict=True):
+                count = 1 + len(others)
+                also = tuple(replace(copy, scale=copy.scale / count) for copy, _ in others)
+                copies.append(replace(first[0], scale=first[0].scale / count, also=also))
+                lines.extend(first[1])
         if not copies:
             raise PlanError(_nothing_message(kept))
         copies, rescaling = rescaled(copies, self.student, self.teacher, widths)
@@ -115,6 +118,18 @@ class _Builder:
             after.recalibrate,
             tuple(features),
         )
+
+    def _copy(
+        self, piece: Piece, state: State, joints: Joints, widths: Widths, layouts: Layouts
+    ) -> tuple[Copy, list[str]]:
+        """The copy for one piece, and what the user should know about it."""
+        dims = joints.dims.get(piece, [])
+        laid = [layouts.layout(paired, dims) for paired in dims]
+        shapes = tuple(state.tensor.shape), self.teacher.tensors[piece.teacher.tensor].shape
+        made = make_copy(piece, shapes, dims, laid, joints)
+        factor = scale(self.student, self.teacher, dims, widths)
+        lines = [layout.note for layout in laid if layout.note]
+        return replace(made, parameter=state.kind == "parameter", scale=factor), lines
 
     def _check_required(self, kept: Iterable[Kept]) -> None:
         for item in kept:

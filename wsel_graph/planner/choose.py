@@ -10,18 +10,26 @@ from functools import cache
 from wsel_graph.axes import Atom, Axis
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
+from wsel_graph.coupling.merging import Unmergeable
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Choice
 from wsel_graph.planner.elements import Elements, Method, method_name
 from wsel_graph.planner.flat import Run, find_runs, flat_positions, flat_runs, pieces
 from wsel_graph.planner.joint import Joint, Joints, PairedDim, shorten
-from wsel_graph.planner.pinned import fate, larger_message, nothing_to_repeat_message, pinned_message
+from wsel_graph.planner.merge import FEATURES, Merged, Terms, merge, mixed_terms
+from wsel_graph.planner.pinned import (
+    fate,
+    larger_message,
+    nothing_to_repeat_message,
+    pinned_message,
+    unmergeable_message,
+)
 from wsel_graph.planner.runs import groups, pinned, role, sizes, status
 from wsel_graph.planner.scores import top_elements
 from wsel_graph.planner.settings import Governor, Settings, subjects_of
 from wsel_graph.planner.tokens import token_rows
 from wsel_graph.planner.unfit import Unfit, all_of, tensors_at
-from wsel_graph.selection.model import Score, TokenMap
+from wsel_graph.selection.model import Merge, Score, TokenMap
 from wsel_graph.selection.subject import Subject
 
 
@@ -35,6 +43,7 @@ class Chosen:
         filled: Student elements that receive them; None for all.
         method: The element method, where every dim could draw its own elements.
         subset: Whether some of the teacher's elements are taken, once each, and the others left out.
+        merged: The clusters whose averages take the place of single elements; `taken` are their representatives.
     """
 
     name: str
@@ -42,6 +51,7 @@ class Chosen:
     filled: Sequence[int] | None = None
     method: Method | None = None
     subset: bool = False
+    merged: Merged | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +153,7 @@ class Chooser:
             return Chosen("whole", range(large))
         if isinstance(settings.take, TokenMap):
             return Chosen("tokens", *token_rows(settings.take, places, small, large))
-        if small == large and not settings.named:
+        if small == large and (not settings.named or isinstance(settings.take, Merge)):
             return Chosen("whole", range(large))
         if (fixed := self.pinned(run)) is not None and not settings.named:
             return self._adapted(run, fixed, settings)
@@ -151,6 +161,8 @@ class Chooser:
             return self._grown(run, settings)
         if isinstance(settings.take, Score):
             return self._scored(run, settings.take)
+        if isinstance(settings.take, Merge):
+            return self._merged(run, settings.take)
         method = settings.take
         elements = self._elements.choose(method, large, small, min(places), settings.seed)
         return Chosen(method_name(method) + _flat_word(run), elements, None, method, True)
@@ -163,6 +175,24 @@ class Chooser:
         theirs = self._joints.groups(run[0])[len(run[0].student) :]
         elements = top_elements(self._graphs[1], theirs, score.by, small, self._elements.statistics)
         return Chosen(f"score {score.by}", elements, subset=True)
+
+    def _merged(self, run: Run, take: Merge) -> Chosen:
+        """Averages of alike elements; the graph says where the axis allows it."""
+        if len(run) > 1:
+            raise PlanError(f"take: {take} merges along single axes: write unit: whole for {self._role(run)}")
+        (small, _), (ours, theirs) = sizes(run), groups(self._joints, run)
+        features = {**FEATURES, **self._elements.features}.get(take.by)
+        if features is None:
+            raise PlanError(f"take: {take}: nothing here tells which elements are alike by {take.by}")
+        try:
+            merged = merge(self._graphs[1], theirs, small, features)
+            if odd := [group for group in ours if group.pinned or group.anchored not in (None, "output")]:
+                raise Unmergeable(f"is {odd[0].status} in the student")
+        except Unmergeable as fault:
+            places = self._joints.places(run[-1])
+            message = unmergeable_message(str(take), self._role(run), places, str(fault))
+            raise Unfit(message, tensors_at(places), f"its axis {self._role(run)} {fault}") from None
+        return Chosen(f"merge {take.by}", merged.representatives, merged=merged)
 
     def _adapted(self, run: Run, fixed: CoupledGroup, settings: Settings) -> Chosen:
         (small, large), places = sizes(run), self._joints.places(run[-1])
@@ -272,6 +302,23 @@ class Chooser:
             paired.teacher, {atoms: self._taken_at(run, paired.place) for atoms, run in self.runs(paired.teacher)}
         )
 
+    def terms(self, paired: PairedDim) -> list[Terms] | None:
+        """Teacher positions and weights of every position that one student dim takes; None where none is merged.
+
+        Raises:
+            PlanError: If a merged axis is a part of a run that is taken flat.
+        """
+        runs = [(atoms, self._chosen[run]) for atoms, run in self.runs(paired.teacher) if run in self._chosen]
+        merged = {atoms[0]: chosen.merged for atoms, chosen in runs if chosen.merged is not None}
+        if not merged:
+            return None
+        if any(len(atoms) > 1 for atoms, _ in runs):
+            raise PlanError(f"{paired.place}: merged elements and a flat run stand in one dim: write unit: whole")
+        side = paired.piece.teacher
+        member = self._graphs[1].tensors[side.tensor].name, side.own_dim(side.dims[paired.number])[0]
+        terms = {atom: own.terms(*member) for atom, own in merged.items()}
+        return mixed_terms(paired.teacher, terms, {atoms[0]: chosen.taken for atoms, chosen in runs})
+
     def shared(self, axis: Axis) -> Shared | str:
         """What an axis of an activation takes, or why no single answer holds for it.
 
@@ -288,6 +335,8 @@ class Chooser:
                 return "every tensor draws its own channels (consistent: false)"
             if chosen.name in ("kept", "interpolated"):
                 return f"its channels do not correspond to the teacher's one to one ({chosen.name})"
+            if chosen.merged is not None:
+                return f"its channels are averages of the teacher's ({chosen.name})"
             taken[atoms] = chosen.taken
             if chosen.filled is not None:
                 filled[atoms] = chosen.filled

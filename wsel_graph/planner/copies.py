@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wsel_graph.matching.sides import Piece, Side
-from wsel_graph.plan import Copy, Indices, View, compact
+from wsel_graph.plan import Copy, Indices, Mix, View, compact
 from wsel_graph.planner.align import Misaligned
 from wsel_graph.planner.joint import Joints, PairedDim
 from wsel_graph.planner.layout import Layout
+from wsel_graph.planner.merge import Terms
+from wsel_graph.planner.unfit import Unfit
 
 Shape = tuple[int, ...]
 
@@ -46,7 +48,26 @@ def make_copy(
         None if whole else region,
         _view(piece, len(filled), tuple(arriving)),
         tuple(layout.resize for layout in layouts if layout.resize is not None),
+        mix=tuple(_mix(paired, layout.terms) for paired, layout in zip(dims, layouts, strict=True) if layout.terms),
     )
+
+
+def _mix(paired: PairedDim, terms: Sequence[Terms]) -> Mix:
+    """The merged elements of one dim, as positions in the whole teacher tensor.
+
+    Raises:
+        PlanError: If the dim is taken apart to be compared with the student's.
+    """
+    side, name = paired.piece.teacher, paired.piece.student.tensor
+    dim, factor = side.own_dim(side.dims[paired.number])
+    if factor is not None:
+        message = (
+            f"{paired.place}: some of its elements are merged, and dim {dim} of teacher {side.tensor} holds patches "
+            f"that are taken apart to fit the student's. Select elements there (take: uniform) or pass keep=[{name!r}]."
+        )
+        raise Unfit(message, [name], "its elements are merged, and its patches taken apart")
+    indices = tuple(tuple(_within(side, paired.number, places)) for places, _ in terms)
+    return Mix(dim, indices, tuple(weights for _, weights in terms))
 
 
 def _within(side: Side, number: int, chosen: Sequence[int]) -> Sequence[int]:

@@ -10,12 +10,15 @@ import operator
 import random as _random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from wsel_graph.axes import evenly_spaced
 from wsel_graph.coupling.statistics import Statistics
 from wsel_graph.errors import PlanError
 from wsel_graph.selection.model import ElementRule
+
+if TYPE_CHECKING:
+    from wsel_graph.planner.merge import ElementFeatures
 
 ElementFunction: TypeAlias = Callable[[int, int], Sequence[int]]
 """`(teacher_size, student_size) -> zero-based elements`."""
@@ -68,6 +71,7 @@ class Elements:
         rules: The element rules of a rule file, in order of priority.
         source: The rule file that the user named; its rules that govern nothing are reported.
         statistics: Of the teacher's activations, for scores that need them.
+        features: More grounds for `take: {merge: NAME}`, by name: what makes elements alike.
     """
 
     method: str | ElementFunction | None = None
@@ -78,6 +82,7 @@ class Elements:
     rules: tuple[ElementRule, ...] = ()
     source: str = ""
     statistics: Statistics | None = None
+    features: Mapping[str, ElementFeatures] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.unit not in ("whole", "flat", None):

@@ -39,19 +39,24 @@ class FeaturePlanner:
     def features(self) -> Iterator[Feature]:
         """For every paired block, its end and that of the teacher's block; and the last one that it stands in for."""
         for stage in self.stages:
-            partners = dict(stage.partners)
-            for ours, theirs in partners.items():
-                following = partners.get(ours + 1, len(stage.teacher) if ours + 1 == len(stage.student) else 0)
-                yield self._feature(stage, ours, theirs, theirs)
-                if following - 1 > theirs:
-                    yield self._feature(stage, ours, theirs, following - 1)
+            runs = stage.runs
+            for ours, run in runs.items():
+                after = len(stage.teacher) if ours + 1 == len(stage.student) else 0
+                following = runs[ours + 1][0] if ours + 1 in runs else after
+                yield self._feature(stage, ours, run, run[-1])
+                if following - 1 > run[-1]:
+                    yield self._feature(stage, ours, run, following - 1)
 
-    def _feature(self, stage: PairedExits, ours: int, copied: int, theirs: int) -> Feature:
+    def _feature(self, stage: PairedExits, ours: int, run: Sequence[int], theirs: int) -> Feature:
+        """A student block that stands for a run of teacher blocks, against one that ends with the run or later."""
+        copied = run[0]
         small, large, source = stage.student[ours], stage.teacher[theirs], stage.teacher[copied]
         empty = Feature(
             stage.stage, ours, theirs, Tap(small.node if small else ""), Tap(large.node if large else ""),
-            spanned=theirs != copied,
+            spanned=theirs != run[-1],
         )  # fmt: skip
+        if len(run) != run[-1] - copied + 1:
+            return replace(empty, problem=f"it averages teacher blocks that do not follow each other: {list(run)}")
         if small is None or large is None or source is None:
             word = "student" if small is None else "teacher"
             return replace(empty, problem=f"not just one value leaves the {word}'s block")

@@ -21,6 +21,7 @@ from wsel_graph.planner.align import Leaf
 from wsel_graph.planner.choose import Chooser
 from wsel_graph.planner.grids import Table, find_table
 from wsel_graph.planner.joint import Joint, PairedDim
+from wsel_graph.planner.merge import Terms
 from wsel_graph.planner.pinned import reads_features
 from wsel_graph.planner.rows import rows
 from wsel_graph.planner.unfit import Unfit
@@ -35,12 +36,14 @@ class Layout:
         filled: Student positions, within the part, that receive them.
         resize: How the taken rows are resampled; its `dim` is the teacher's.
         note: What the user should know.
+        terms: What each taken row is the weighted sum of; None where rows are taken as they are.
     """
 
     taken: Sequence[int]
     filled: Sequence[int]
     resize: Resize | None = None
     note: str = ""
+    terms: Sequence[Terms] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,11 @@ class Layouts:
         taken, filled = self._chooser.taken(paired), self._chooser.filled(paired)
         leaves = [leaf for leaf in paired.leaves if self.reason(leaf)]
         ours, theirs = rows(paired.student), rows(paired.teacher)
+        terms = self._chooser.terms(paired)
         if not leaves and not paired.cores:
-            return Layout(taken, filled)
+            return Layout(taken, filled, terms=terms)
+        if terms is not None:
+            raise self._refusal(paired, "some of its elements are merged")
         small, large = (_Shape(side.lead, (), side.trail) for side in (ours, theirs))
         kind: ResizeKind = "linear"
         if leaves:

@@ -102,6 +102,20 @@ def larger_message(role: str, roles: Sequence[str], places: Sequence[str], sizes
     )
 
 
+def unmergeable_message(take: str, role: str, places: Sequence[str], why: str) -> str:
+    """What to say when the elements of an axis cannot be averaged, with the rule that would settle it.
+
+    Args:
+        why: What stands against it, in words that follow the name of the axis.
+    """
+    name = places[0].rpartition(":")[0]
+    return (
+        f"take: {take} cannot merge the coupled axis {role} (student {shorten(places)}): it {why}, so averages and "
+        "sums would not give the same function even where elements are equal. Merge other axes, and write above that "
+        f'rule in `elements`:\n  - where: {{role: {role}, student: "{name}"}}\n    take: uniform'
+    )
+
+
 def nothing_to_repeat_message(role: str, places: Sequence[str], small: int) -> str:
     """What to say when an axis that the teacher lacks should be repeated."""
     return (

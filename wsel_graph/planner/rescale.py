@@ -54,7 +54,7 @@ class Rescaling:
         """The teacher tensors that fill each student tensor."""
         found: dict[str, set[str]] = {}
         for copy in self.copies:
-            found.setdefault(copy.student, set()).add(copy.teacher)
+            found.setdefault(copy.student, set()).update(source.teacher for source in copy.sources)
         return found
 
     # -- norms
@@ -65,24 +65,30 @@ class Rescaling:
         kinds: dict[tuple[Norm, Norm], list[str]] = {}
         done: set[str] = set()
         for number, copy in enumerate(self.copies):
-            small, large = _of(ours, copy.student), _of(theirs, copy.teacher)
+            small = _of(ours, copy.student)
+            large = [_of(theirs, source.teacher) for source in copy.sources]
             if not small or not any(self.widths.asked(axis, "norm") for axis in small[0].axes):
                 continue
             if fault := self._no_factor(copy, small, large):
                 self.notes.append(f"rescale: norm: {copy.student} is left as it is: {fault}")
                 continue
-            self.copies[number] = _times(copy, large[0].scale / small[0].scale)
+            self.copies[number] = copy.times(large[0][0].scale / small[0].scale)
             if copy.student not in done:
-                kinds.setdefault((_kind(small[0]), _kind(large[0])), []).append(copy.student)
+                kinds.setdefault((_kind(small[0]), _kind(large[0][0])), []).append(copy.student)
                 done.add(copy.student)
         self.notes.extend(_exactness(*pair, names) for pair, names in kinds.items())
         self._left(ours)
 
-    def _no_factor(self, copy: Copy, small: Sequence[Norm], large: Sequence[Norm]) -> str:
+    def _no_factor(self, copy: Copy, small: Sequence[Norm], large: Sequence[Sequence[Norm]]) -> str:
         """Why the gain that a copy fills has no factor; empty where it has one."""
         if not _alike(small) or len(_consumers(self.student, copy.student)) != len(small):
             return "it is used in several places that are not alike"
-        return "" if _alike(large) else f"the scale of the teacher's norm at {copy.teacher} is not known"
+        for source, norms in zip(copy.sources, large, strict=True):
+            if not _alike(norms):
+                return f"the scale of the teacher's norm at {source.teacher} is not known"
+            if _kind(norms[0]) != _kind(large[0][0]):
+                return f"it averages {copy.teacher} and {source.teacher}, whose norms differ in scale or epsilon"
+        return ""
 
     def _left(self, ours: Norms) -> None:
         """Notes on what has no gain, and on averages that are no part of a norm."""
@@ -210,16 +216,10 @@ def _multiplied(copies: Iterable[Copy], weight: Weight, rows: Sequence[int] | No
         if copy.student != weight.name:
             found.append(copy)
         elif rows is None or weight.dim is None:
-            found.append(_times(copy, factor))
+            found.append(copy.times(factor))
         else:
             found.extend(scaled_rows(copy, weight.dim, {row - weight.start for row in rows}, factor))
     return found
-
-
-def _times(copy: Copy, factor: float) -> Copy:
-    """A copy with a factor; two that cancel leave it as it was."""
-    scale = copy.scale * factor
-    return replace(copy, scale=1.0 if math.isclose(scale, 1, rel_tol=EXACT) else scale)
 
 
 def _tensors(operand: Operand) -> set[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
 from wsel_graph.planner.elements import Elements, Method
-from wsel_graph.selection.model import ElementRule, Score, TokenMap
+from wsel_graph.selection.model import ElementRule, Merge, Score, TokenMap
 from wsel_graph.selection.selector import Selector
 from wsel_graph.selection.subject import Subject
 
@@ -30,7 +30,7 @@ class Settings:
         rescale: Some of `variance`, `norm` and `attention`.
     """
 
-    take: Method | TokenMap | Score
+    take: Method | TokenMap | Score | Merge
     named: bool
     seed: int
     unit: str
@@ -90,7 +90,7 @@ class Governor:
 
     def _take(
         self, rules: Iterable[tuple[int, ElementRule]], pinned: str | None, key: str | None
-    ) -> tuple[Method | TokenMap | Score, bool]:
+    ) -> tuple[Method | TokenMap | Score | Merge, bool]:
         rule = self._first([item for item in rules if _may_take(item[1], pinned)], "take")
         if key is not None:
             return self._elements.overrides[key], True
@@ -118,7 +118,7 @@ def _ways(rescale: str | tuple[str, ...]) -> frozenset[str]:
     return frozenset({rescale} if isinstance(rescale, str) else rescale) - {"none"}
 
 
-def _usable(rule: ElementRule) -> Method | TokenMap | Score:
+def _usable(rule: ElementRule) -> Method | TokenMap | Score | Merge:
     return "uniform" if rule.take is None else rule.take
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from wsel_graph.plan import Copy, View, compact
+from wsel_graph.plan import Copy, Mix, View, compact
 
 
 class NotSplit(Exception):
@@ -28,11 +28,11 @@ def scaled_rows(copy: Copy, dim: int, rows: Collection[int], factor: float) -> l
     filled = copy.region[dim] if copy.region is not None else range(copy.student_shape[dim])
     inside = [place for place, row in enumerate(filled) if row in rows]
     if len(inside) == len(filled):
-        return [replace(copy, scale=copy.scale * factor)]
+        return [copy.times(factor)]
     if not inside:
         return [copy]
     outside = [place for place, row in enumerate(filled) if row not in rows]
-    return [replace(_part(copy, dim, inside), scale=copy.scale * factor), _part(copy, dim, outside)]
+    return [_part(copy, dim, inside).times(factor), _part(copy, dim, outside)]
 
 
 def _part(copy: Copy, dim: int, places: Sequence[int]) -> Copy:
@@ -46,7 +46,14 @@ def _part(copy: Copy, dim: int, places: Sequence[int]) -> Copy:
         sizes = list(view.shape)
         sizes[theirs] = len(places)
         view = View(tuple(sizes), view.order)
-    return replace(copy, indices=tuple(indices), region=tuple(region), view=view)
+    mix = tuple(_some(own, places) if own.dim == theirs else own for own in copy.mix)
+    also = tuple(_part(other, dim, places) for other in copy.also)
+    return replace(copy, indices=tuple(indices), region=tuple(region), view=view, mix=mix, also=also)
+
+
+def _some(mix: Mix, places: Sequence[int]) -> Mix:
+    """Some of the merged elements."""
+    return Mix(mix.dim, tuple(mix.indices[place] for place in places), tuple(mix.weights[place] for place in places))
 
 
 def _teacher_dim(copy: Copy, dim: int) -> int:

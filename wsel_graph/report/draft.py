@@ -84,7 +84,7 @@ class Drafting:
 
     def _layers(self) -> Iterator[str]:
         yield "# Step 1: which teacher blocks fill the student's, by stage (a run of repeated blocks; numbered from 0)."
-        yield "# take: first | last | middle | uniform | teacher blocks one by one, such as [0, 2, 5]"
+        yield "# take: first | last | middle | uniform | merge | teacher blocks one by one, such as [0, 2, 5]"
         layers = self.plan.layers if self.plan is not None else ()
         yield "layers:" if layers else "# No stage of the student has a counterpart: there is nothing to choose."
         for layer in layers:
@@ -92,8 +92,7 @@ class Drafting:
 
     def _layer(self, layer: LayerMap) -> Iterator[str]:
         sources = self._sources.get(layer.stage, ())
-        pairs = ", ".join(f"{ours}<-{theirs}" for ours, theirs in layer.pairs)
-        yield from wrapped(f"{len(layer.pairs)} of the teacher's {layer.teacher_depth} blocks: {pairs}", "  # ")
+        yield from wrapped(f"{len(layer.blocks)} of the teacher's {layer.teacher_depth} blocks: {layer}", "  # ")
         yield f"  - stage: {quoted(literal(layer.stage))}"
         yield "    take: first"
         if sources:
@@ -104,7 +103,8 @@ class Drafting:
         """The teacher stages that fill each student stage."""
         found: dict[str, dict[str, None]] = {}
         ours, theirs = Subjects(structure(self.student), "student"), Subjects(structure(self.teacher), "teacher")
-        for copy in self.plan.copies if self.plan is not None else ():
+        sources = (source for copy in self.plan.copies for source in copy.sources) if self.plan is not None else ()
+        for copy in sources:
             stage, other = ours.of_tensor(copy.student).stage, theirs.of_tensor(copy.teacher).stage
             if stage and other:
                 found.setdefault(stage, {})[other] = None
@@ -134,7 +134,8 @@ class Drafting:
             yield from wrapped(f"{count(unused, 'teacher tensor')} not used: {some(unused)}", "# ")
 
     def _unused(self) -> list[str]:
-        taken = {copy.teacher for copy in self.plan.copies} if self.plan is not None else set()
+        copies = self.plan.copies if self.plan is not None else ()
+        taken = {source.teacher for copy in copies for source in copy.sources}
         return [name for name in self.teacher.own_names if name not in taken]
 
     def _pairs(self) -> Iterator[str]:

@@ -47,8 +47,8 @@ def _layers(layers: Iterable[LayerMap]) -> RenderableType:
     rows = [
         (
             layer.stage or "(top level)",
-            f"{len(layer.pairs)} of {layer.teacher_depth}",
-            ", ".join(f"{student}<-{teacher}" for student, teacher in layer.pairs) + _influence(layer),
+            f"{len(layer.blocks)} of {layer.teacher_depth}",
+            str(layer) + _influence(layer),
         )
         for layer in layers
     ]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from wsel_graph.selection.kinds import Complaint, Either, Flag, Key, Many, Record, Ref, Text, Whole, Words, Written
-from wsel_graph.selection.model import Action, ComponentRule, ElementRule, LayerRule, Score, ValueRule
+from wsel_graph.selection.model import Action, ComponentRule, ElementRule, LayerRule, Merge, Score, ValueRule
 from wsel_graph.selection.selector import Selector
 from wsel_graph.selection.selectors import (
     GROUP_SELECTOR,
@@ -25,7 +25,7 @@ def _layer_rule(values: Mapping[str, Any], place: Place) -> LayerRule:
     return LayerRule(values.get("stage", ("*",)), values.get("take", "first"), values.get("from"), place)
 
 
-_BLOCK_WORDS: Final = ("first", "last", "middle", "uniform")
+_BLOCK_WORDS: Final = ("first", "last", "middle", "uniform", "merge")
 
 _BLOCK_SOURCE: Final = Record(
     "a source of blocks",
@@ -51,7 +51,7 @@ LAYER_RULE: Final = Record(
                     Many("a list of teacher blocks", Whole("a block number"), "[0, 2, 5]"),
                     _BLOCK_SOURCE,
                 ),
-                "first, last, middle, uniform, or teacher blocks such as [0, 2, 5]",
+                "first, last, middle, uniform, merge, or teacher blocks such as [0, 2, 5]",
             ),
             "Which teacher blocks; a list holds one zero-based block per student block. Default first.",
         ),
@@ -125,8 +125,10 @@ COMPONENT_RULE: Final = Record(
 )  # fmt: skip
 
 
-def _source_of_elements(values: Mapping[str, Any], place: Place) -> Score | Written:
+def _source_of_elements(values: Mapping[str, Any], place: Place) -> Score | Merge | Written:
     # The token map's file is read by `rules`, which knows the folder of the rule file.
+    if "merge" in values:
+        return Merge(values["merge"])
     return Score(values["score"]) if "score" in values else values["tokens"]
 
 
@@ -141,6 +143,7 @@ _ELEMENT_SOURCE: Final = Record(
             Words("a score", ("l1", "l2", "activation", "variance", "regression")),
             "What ranks elements: a norm of the teacher's weights, or statistics of its activations.",
         ),
+        "merge": Key(Words("what makes elements alike", ("weights",)), "Averages of the teacher's alike elements."),
     },
     "{tokens: map.json}",
     _source_of_elements,
@@ -154,7 +157,7 @@ TAKE: Final = Either(
         Many("a list of teacher elements", Whole("an element number"), "[0, 2, 4]", unique=True),
         _ELEMENT_SOURCE,
     ),
-    "uniform, consecutive, random, elements such as [0, 2, 4], or {tokens: map.json}",
+    "uniform, consecutive, random, elements such as [0, 2, 4], {merge: weights}, or {tokens: map.json}",
 )
 
 

@@ -38,7 +38,8 @@ class LayerRule:
 
     Attributes:
         stage: Globs over the student's stage name.
-        take: `first`, `last`, `middle`, `uniform`, zero-based teacher blocks, one per student block, or a score.
+        take: `first`, `last`, `middle`, `uniform`, `merge`, zero-based teacher blocks (one per student block), or a
+            score.
         source_stage: Globs over the teacher's stage name; None leaves the choice to matching.
     """
 
@@ -99,8 +100,18 @@ class TokenMap:
     pairs: tuple[tuple[int, int], ...] = field(repr=False)
 
 
-Take: TypeAlias = str | tuple[int, ...] | TokenMap | Score
-"""`uniform`, `consecutive`, `random`, zero-based teacher elements, a token map, or a score."""
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Averages of alike elements in place of a pick; `by` names what makes elements alike."""
+
+    by: Literal["weights"]
+
+    def __str__(self) -> str:
+        return f"{{merge: {self.by}}}"
+
+
+Take: TypeAlias = str | tuple[int, ...] | TokenMap | Score | Merge
+"""`uniform`, `consecutive`, `random`, zero-based teacher elements, a token map, a score, or averages."""
 
 
 @dataclass(frozen=True, slots=True)

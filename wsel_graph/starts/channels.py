@@ -89,13 +89,25 @@ def paired_channels(
 
 def _carried_out(copy: Copy, numbers: torch.Tensor) -> torch.Tensor | str:
     """The student's parameter, holding numbers in place of values; `UNKNOWN` where the copy writes nothing."""
+    resized = {resize.dim: resize.student_size for resize in copy.resize}
     indices: list[Indices] = list(copy.indices)
-    for resize in copy.resize:  # what is resampled serves no channel of its own: any row stands for all
-        indices[resize.dim] = tuple(indices[resize.dim][:1]) * resize.student_size
-    plain = replace(copy, indices=tuple(indices), resize=(), scale=1.0)
+    for dim, size in resized.items():  # what is resampled serves no channel of its own: any row stands for all
+        indices[dim] = tuple(indices[dim][:1]) * size
+    # A number is not to be averaged: the mean of channels 0 and 2 is not channel 1. Elements may be added up where all
+    # of them serve the same channel, as inputs do; then one stands for all.
+    runs = [(mix.dim, own) for mix in copy.mix for own in mix.indices]
+    runs.extend((dim, tuple(copy.indices[dim])) for dim in resized)
+    if copy.also or any(not _alike(numbers, dim, own) for dim, own in runs):
+        return "its channels are averages of the teacher's"
+    plain = replace(copy, indices=tuple(indices), resize=(), scale=1.0, mix=())
     target = torch.full(copy.student_shape, float(UNKNOWN), dtype=torch.float64)
-    values = placed(plain, target, gathered(plain, numbers))
-    return values if torch.equal(values, values.round()) else "its channels are averages of the teacher's"
+    return placed(plain, target, gathered(plain, numbers))
+
+
+def _alike(numbers: torch.Tensor, dim: int, elements: Sequence[int]) -> bool:
+    """Whether some elements of a dim serve the same channels."""
+    rows = numbers.index_select(dim, torch.tensor(elements, dtype=torch.int64))
+    return bool((rows == rows.narrow(dim, 0, 1)).all())
 
 
 def _by_channel(operator: Contraction | Gain, numbers: torch.Tensor) -> list[tuple[int, int | None]]:
