@@ -59,13 +59,14 @@ def diagnose(
     """Look at a student before it is trained: scales, gradients, explained variance, and a first learning rate.
 
     Nothing is changed in the models. Everything is measured in evaluation mode. Activations count all batches,
-    gradients the first one. For the learning rate, `steps` steps of the optimizer are taken on a copy, on the first
-    batch, at one rate after the other; a rate is good as long as the loss does not rise, and has not risen on the last
-    batch either. It holds for that loss and batch size, and is an upper end for where to begin.
+    gradients the first one. For the learning rate, `steps` steps of the optimizer are taken on a copy, on all batches
+    but the last in turn, at one rate after the other; a rate is good as long as the loss does not rise by more than a
+    tenth, and has not risen in the end, on the last batch neither. It holds for that loss and batch size. Hooks of the student run on the copy too.
 
     Args:
         student: The network to look at.
-        inputs: One batch as `example_inputs`, or a list of batches. A second batch makes a better learning rate.
+        inputs: One batch as `example_inputs`, or a list of batches. Several make a better learning rate; the
+            teacher's block outputs on all of them are kept in memory meanwhile.
         teacher: The pretrained network that it was initialised from.
         plan: The plan that it was initialised with; it says which channels correspond.
         fresh: The student with fresh random values, or a function that makes one. By default a copy whose modules all
@@ -284,7 +285,8 @@ def _with_gradients(
 ) -> Diagnosis:
     cut = pair.sections
     notes.extend(f"{row.name}: not compared with the teacher: {row.problem}" for row in rows if row.problem)
-    aims = [_goals(pair, 0, losses[0]), _goals(pair, -1, losses[-1])]
+    wanted = range(len(losses)) if trying[1] else range(1)
+    aims = [_goals(pair, number, losses[number]) for number in wanted]
     words = _loss_words(losses[0], aims[0])
     with with_gradients():
         probe = Probe(pair.model, cut)
@@ -298,7 +300,9 @@ def _with_gradients(
         rows = [replace(row, fresh_slope=slope) for row, slope in zip(rows, others, strict=True)]
     tensors = named_tensors(pair.model)
     held = [{name: tensors[name].detach() for name in section.parameters} for section in cut]
-    warnings = symptoms(rows, held, _reached(cut, losses[0], aims[0]))
+    equal = losses[0] is None and bool(aims[0]) and student_loss < _EQUAL  # then there is no gradient, rightly
+    reached = [False] * len(cut) if equal else _reached(cut, losses[0], aims[0])
+    warnings = symptoms(rows, held, reached)
     return Diagnosis(tuple(rows), words, student_loss, fresh_loss, rate, warnings, tuple(notes))
 
 
@@ -352,12 +356,9 @@ def _rate(
         return Rate(None, reason="there is no loss to lower: give loss=, or teacher= and plan=.")
     if losses[0] is None and start < _EQUAL:
         return Rate(None, reason="the student computes what the teacher does: give the loss= of the training.")
-    used = [(batches[0], aims[0], losses[0])]
-    if len(batches) > 1:
-        used.append((batches[-1], aims[1], losses[-1]))
 
     def closure(inputs: Inputs, goal: Goals, own: Loss | None) -> Callable[[], torch.Tensor]:
         return lambda: probe.loss(inputs, goal, own)
 
-    made = [closure(*one) for one in used]
+    made = [closure(*one) for one in zip(batches, aims, losses, strict=True)]
     return find_rate(made, probe.parameters.values(), make, steps=steps, restore=probe.restore, rates=rates)

@@ -1,8 +1,9 @@
 """A first learning rate, found by trying: which rates keep a start, and which lose it.
 
 Rates are tried from small to large, each on the same start, for a few steps of the optimizer at full rate, without
-warm-up. A rate keeps the start when the loss rises at no step on the batch that the steps are taken on, and has not
-risen at the end on another one.
+warm-up. A rate keeps the start when the loss rises by no more than a tenth at any step on the batch that the step is
+taken on, and has not risen at the end on the first batch and on another one, which no step was taken on. Every batch is
+compared with itself.
 That is the range test of Smith ("Cyclical Learning Rates for Training Neural Networks", arXiv:1506.01186, section 3.3)
 with a fresh start for every rate, so that a rate does not profit from the steps of the smaller ones. On a quadratic
 with gradient g and curvature H, one step of gradient descent does not raise the loss up to the rate 2 g'g / g'Hg.
@@ -25,7 +26,11 @@ RATES = tuple(float(f"{digit}e{power}") for power in range(-6, 0) for digit in (
 """What is tried: half decades from 1e-6 to 1."""
 
 SLACK = 0.01
-"""By how much of itself the loss may rise: less is no sign of harm."""
+"""By how much of itself the loss may have risen at the end: less is no sign of harm."""
+
+RISE = 0.1
+"""By how much it may rise on the way: the first steps of Adam are nearly of equal size in all elements, and cost a
+little on steep directions that the next steps win back."""
 
 SHARE_OF_TRAINING = 10
 """A warm-up need not be longer than this part of the training: one tenth."""
@@ -40,7 +45,7 @@ class Trial:
 
     Attributes:
         rate: The learning rate.
-        after: The loss after the last step over the loss of the start: the larger one of the batches.
+        after: The loss after the last step over the loss of the start: the larger one of the first and last batch.
         worst: The same at its worst, after any step.
     """
 
@@ -51,7 +56,7 @@ class Trial:
     @property
     def kept(self) -> bool:
         """Whether the start was not harmed."""
-        return self.worst <= 1 + SLACK
+        return self.after <= 1 + SLACK and self.worst <= 1 + RISE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class Rate:
         lost: The first rate that was tried and harms the start; None where none did.
         steps: Steps that were taken at each rate.
         optimizer: Its class.
-        batches: How many batches judged: 2, or 1 where there is no second one.
+        batches: How many batches there were; no step was taken on the last one, unless it was the only one.
         warm_up: Steps of linear warm-up that suit the optimizer at most; None for one without second moments.
         trials: Everything that was tried, from small to large.
         reason: Why there is no rate.
@@ -84,10 +89,10 @@ class Rate:
         if self.rate is None:
             return f"No first learning rate: {self.reason}"
         after = next(trial.after for trial in self.trials if trial.rate == self.rate)
-        judged = "two batches, one of which it did not step on" if self.batches > 1 else "the batch it stepped on alone"
+        judged = "a batch that it stepped on and one that it did not" if self.batches > 1 else "the batch it stepped on"
         lines = [
-            f"First learning rate: {self.rate:g} ({self.optimizer}: after {self.steps} steps without warm-up the loss "
-            f"is {after:.3g} of the start's, on {judged})"
+            f"First learning rate: {self.rate:g} ({self.optimizer}: after {_steps(self.steps)} without warm-up the "
+            f"loss is {after:.3g} of the start's, on {judged})"
         ]
         if self.lost is not None:
             worst = next(trial.worst for trial in self.trials if trial.rate == self.lost)
@@ -116,7 +121,7 @@ def find_rate(
     """Try rates from small to large until one harms the start.
 
     Args:
-        losses: The loss to step on, and a second one that must not rise either.
+        losses: One for each batch, to step on in turn; of several, the last one only judges.
         parameters: What is trained.
         make: Makes the optimizer.
         steps: Steps at each rate.
@@ -159,7 +164,8 @@ def _chosen(found: Rate, kept: Sequence[Trial]) -> Rate:
     if best.after >= 1:
         return replace(
             found,
-            reason=f"no rate up to {kept[-1].rate:g} lowers the loss on every batch: give larger batches.",
+            reason=f"no rate up to {kept[-1].rate:g} does harm, and none lowers the loss on a batch that it did not "
+            "step on: give more or larger batches.",
         )
     return replace(found, rate=best.rate)
 
@@ -172,17 +178,18 @@ def _trial(
     steps: int,
 ) -> Trial:
     worst = 0.0
+    used = len(losses[:-1]) or 1
     for step in range(steps):
         optimizer.zero_grad(set_to_none=True)
-        loss = losses[0]()
+        loss = losses[step % used]()
         if step:
-            worst = _larger(worst, float(loss.detach()) / start[0])
+            worst = _larger(worst, float(loss.detach()) / start[step % used])
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     with torch.no_grad():
         after = 0.0
-        for one, before in zip(losses, start, strict=True):
-            after = _larger(after, float(one()) / before)
+        for place in sorted({0, len(losses) - 1}):
+            after = _larger(after, float(losses[place]()) / start[place])
     return Trial(rate, after, _larger(worst, after))
 
 
@@ -195,3 +202,7 @@ def _warm_up(optimizer: torch.optim.Optimizer) -> tuple[int | None, str]:
     second = betas[1] if isinstance(betas, (tuple, list)) and len(betas) > 1 else None
     steps = None if second is None or not 0 <= float(second) < 1 else round(2 / (1 - float(second)))
     return steps, type(optimizer).__name__
+
+
+def _steps(count: int) -> str:
+    return f"{count} step" if count == 1 else f"{count} steps"
