@@ -18,7 +18,7 @@ from tests.nets import ConvNet, Transformer, mlp, randomize, same_tensors, snaps
 from wsel_graph.capture.inputs import normalize_inputs
 from wsel_graph.errors import DiagnosisError
 from wsel_graph.plan import Feature, Plan
-from wsel_graph.starts.diagnose import _Pair
+from wsel_graph.starts.activations import Activations
 from wsel_graph.starts.diagnosis import BlockRow, Diagnosis
 from wsel_graph.starts.slopes import Slope
 
@@ -191,7 +191,7 @@ def test_every_parameter_is_in_one_section() -> None:
     student, teacher = vit(48, 2), vit(96, 2)
     plan = start(student, teacher, noise(2, 3, 64, 64))
     inputs = [normalize_inputs(noise(2, 3, 64, 64))]
-    cut = _Pair(student, teacher, plan, inputs, inputs).sections
+    cut = Activations(student, teacher, plan, inputs, inputs).sections
     assert [section.name for section in cut] == ["before blocks", "blocks 0", "blocks 1", "after blocks"]
     names = [name for section in cut for name in section.parameters]
     assert sorted(names) == sorted(name for name, _ in student.named_parameters())
@@ -330,6 +330,13 @@ def test_no_gradient() -> None:
     assert found.warnings == (
         f"before blocks and 3 more: the gradient by its parameters is 0, a fresh start's is {other.weights:.3g}: it "
         "cannot learn. Look for zero weights after it, dead units, and detached tensors",
+    )
+
+
+def test_a_gradient_that_is_not_finite() -> None:
+    found = ws.diagnose(mlp(8), (64, 4), loss=lambda out: (0 * out).sum().sqrt(), **QUICK)
+    assert found.warnings[-1].startswith(
+        "0.weight and 2 more: the gradient is not finite though the output is. Look for roots, logarithms"
     )
 
 

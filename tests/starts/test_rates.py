@@ -194,8 +194,7 @@ def test_a_fitted_start_is_kept() -> None:
     assert found.rate is not None
     assert found.lost is not None
     kept, more = (trained(student, teacher, batches[4:], rate) for rate in (found.rate, 10 * found.rate))
-    assert kept < 1.02
-    assert more > 1.5 * kept
+    assert kept < 1 < more
 
 
 def test_rate_of_any_optimizer() -> None:

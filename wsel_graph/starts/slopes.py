@@ -97,7 +97,9 @@ def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
     >>> relative_error(torch.zeros(3), torch.ones(3))
     tensor(1.)
     """
-    theirs = theirs.reshape(ours.shape).to(ours.dtype)
+    if ours.dtype in (torch.float16, torch.bfloat16):
+        ours = ours.float()
+    theirs = theirs.reshape(ours.shape).to(ours)
     return (ours - theirs).square().mean() / theirs.square().mean().clamp_min(torch.finfo(ours.dtype).tiny)
 
 
