@@ -22,10 +22,15 @@ from wsel_graph.starts.activations import Activations
 from wsel_graph.starts.diagnosis import BlockRow, Diagnosis
 from wsel_graph.starts.slopes import Slope
 
-from .test_features import Inlined, Shared, bert, resnet, vit
+from .test_features import Inlined, Shared, bert, llama, resnet, vit
 
 QUICK: dict[str, Any] = {"steps": 0}
 Make = Callable[[], nn.Module]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -199,8 +204,37 @@ def test_every_parameter_is_in_one_section() -> None:
     assert blocks == [[], []]
 
 
+def test_tables_belong_to_a_section() -> None:
+    student, teacher = llama(48, 2), llama(96, 2)
+    plan = start(student, teacher, words(2, 7))
+    inputs = [normalize_inputs(words(2, 7))]
+    cut = Activations(student, teacher, plan, inputs, inputs).sections
+    assert [section.name for section in cut] == [
+        "before model.layers", "model.layers 0", "model.layers 1", "after model.layers",
+    ]  # fmt: skip
+    assert cut[0].parameters == ("model.embed_tokens.weight",)
+    names = [name for section in cut for name in section.parameters]
+    assert sorted(names) == sorted(name for name, _ in student.named_parameters())
+    found = ws.diagnose(student, words(2, 7), teacher=teacher, plan=plan, **QUICK)
+    assert found.blocks[0].student == near(rms(student.model.embed_tokens(words(2, 7)).detach()))
+    assert found.blocks[0].slope is not None
+    assert found.blocks[0].slope.output
+
+
+def test_results_that_are_all_zero_are_not_compared() -> None:
+    """A fresh classifier may be zero, and no error is relative to zero."""
+    student, teacher = transformers()
+    plan = start(student, teacher, noise(2, 5, 7))
+    for model in (student, teacher):
+        nn.init.zeros_(model.head.weight), nn.init.zeros_(model.head.bias)
+    nn.init.ones_(student.head.bias)
+    found = ws.diagnose(student, noise(2, 5, 7), teacher=teacher, plan=plan, **QUICK)
+    assert found.loss == "the squared difference to the teacher's 2 block outputs, over their mean square"
+    assert not any("gradient" in text for text in found.warnings)
+    assert (found.student_loss or 0) < 10
+
+
 def test_given_loss_and_labels_for_every_batch() -> None:
-    torch.manual_seed(0)
     model = mlp(8).double()
     x = [noise(64, 4), noise(64, 4, seed=1)]
     labels = [(one[:, 0] > 0).long() for one in x]
@@ -335,7 +369,7 @@ def test_no_gradient() -> None:
 
 def test_a_gradient_that_is_not_finite() -> None:
     found = ws.diagnose(mlp(8), (64, 4), loss=lambda out: (0 * out).sum().sqrt(), **QUICK)
-    assert found.warnings[-1].startswith(
+    assert next(text for text in found.warnings if "gradient" in text).startswith(
         "0.weight and 2 more: the gradient is not finite though the output is. Look for roots, logarithms"
     )
 

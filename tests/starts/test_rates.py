@@ -21,6 +21,11 @@ GRID = tuple(2.0**power for power in range(-30, 6))
 SGD = torch.optim.SGD
 
 
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
 class Quadratic:
     """x'Hx / 2 at a place x, float64; every loss is this one times a factor."""
 
@@ -156,7 +161,6 @@ def test_rates_ascend() -> None:
 
 def compensated() -> tuple[nn.Module, nn.Module, ws.Plan, list[torch.Tensor]]:
     """A student that was fitted to a teacher, and batches that it was not fitted to."""
-    torch.manual_seed(0)
     teacher = Transformer(32, 4, 8, depth=3).eval()
     with torch.no_grad():
         for value in teacher.parameters():

@@ -136,11 +136,19 @@ def _filled(program: Program, blocks: Sequence[Section], matched: Collection[int
 
 
 def _outside(program: Program, name: str, ends: tuple[int, int], matched: Collection[int]) -> Iterator[Section]:
-    """One section that its last operator with parameters stands for; none where there is no such operator."""
-    inside = [number for number, _ in _operators(program) if ends[0] <= number <= ends[1]]
-    if inside:
-        known = [number for number in inside if number in matched]
-        yield Section(name, *ends, (known or inside)[-1])
+    """One section that its last operator with parameters stands for; none where there is no such operator.
+
+    A matched one stands for it rather than others, a contraction or norm rather than a table.
+    """
+    inside = range(ends[0], ends[1] + 1)
+    made = [number for number, _ in _operators(program) if number in inside]
+    known = [number for number in made if number in matched]
+    if found := known or made or [number for number in inside if _has_parameters(program, program.nodes[number])]:
+        yield Section(name, *ends, found[-1])
+
+
+def _has_parameters(program: Program, node: fx.Node) -> bool:
+    return not program.is_fixed(node) and any(_states(program, node))
 
 
 def _by_operator(program: Program) -> Iterator[Section]:

@@ -46,7 +46,7 @@ class Slope:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Goals:
-    """What the default loss compares a student with, on one batch: the teacher's values.
+    """What the default loss compares a student with, on one batch: the teacher's values that are not all zero.
 
     Attributes:
         features: By section number, the teacher's block output `(positions..., channels)`.
@@ -74,14 +74,15 @@ def goals(cut: Sequence[Section], student: Recordings, teacher: Recordings, batc
     for number in sorted(set(at.values())):
         run.advance_past(number)
     features = {place: _goal(cut[place], run.value(number)) for place, number in at.items()}
+    features = {place: value for place, value in features.items() if value.any()}  # errors are relative to them
     final = Kept(program, batches[1], program.outputs)
     final.advance()
     results = dict(enumerate(final.results()))
     shapes = [node.meta["value"].shape for node in mine.captured.outputs]
     if len(shapes) != len(results):
         return Goals(features)
-    alike = {n: value for n, value in results.items() if value.shape == shapes[n] and value.is_floating_point()}
-    return Goals(features, alike)
+    alike = (n for n, value in results.items() if value.shape == shapes[n] and value.is_floating_point())
+    return Goals(features, {n: results[n] for n in alike if results[n].any()})
 
 
 def _goal(section: Section, value: torch.Tensor) -> torch.Tensor:
