@@ -19,6 +19,7 @@ from wsel_graph.capture.inputs import normalize_inputs
 from wsel_graph.errors import DiagnosisError
 from wsel_graph.plan import Feature, Plan
 from wsel_graph.starts.activations import Activations
+from wsel_graph.starts.agreement import Agreement
 from wsel_graph.starts.diagnosis import BlockRow, Diagnosis
 from wsel_graph.starts.slopes import Slope
 
@@ -290,6 +291,21 @@ def test_values_that_are_overwritten_are_seen_before() -> None:
     slope = row(found, "layer1 0").slope
     assert slope is not None
     assert slope.output
+
+
+def test_agreement_of_many_batches_is_that_of_one() -> None:
+    """Large means and small spreads: sums of squares would cancel, merged moments do not."""
+    theirs = [noise(n, 3, seed=n) + 1e6 for n in (4, 9, 2)]
+    ours = [one + 0.5 * noise(*one.shape, seed=9) for one in theirs]
+    found = Agreement()
+    for one, other in zip(ours, theirs, strict=True):
+        found.add(one, other)
+    assert found.explained == pytest.approx(explained(torch.cat(ours), torch.cat(theirs)), rel=1e-7)
+    assert (found.scale, found.teacher_scale) == (near(rms(torch.cat(ours))), near(rms(torch.cat(theirs))))
+    with pytest.raises(
+        DiagnosisError, match=r"the student shows \[2, 3\] rows and channels where the teacher shows \[4, 3"
+    ):
+        found.add(ours[2], theirs[0])
 
 
 # -- faults

@@ -11,9 +11,12 @@ from wsel_graph.errors import DiagnosisError
 from wsel_graph.plan.files import replacing
 from wsel_graph.starts.diagnosis import BlockRow, Diagnosis
 
-_LEFT, _TOP, _HEIGHT, _GAP, _BELOW = 70, 50, 180, 50, 110
+_LEFT, _TOP, _HEIGHT, _GAP = 100, 50, 180, 50
 _STEP, _LEAST_WIDTH = 42, 420
 _SIDES = (("student", "#1f6fb4"), ("teacher", "#444444"), ("fresh", "#d98218"))
+_LETTER = 4.5
+"""Height of one letter of a name that is written at 45 degrees, on average."""
+
 _LOWEST = -1.0
 """Explained variances below this are drawn as this, with their number."""
 
@@ -34,7 +37,8 @@ def svg(found: Diagnosis) -> str:
     """The picture as text: one `circle` per scale, one `rect` of class `explained` per explained variance."""
     rows = found.blocks
     width = _LEFT + max(_LEAST_WIDTH, _STEP * len(rows)) + 30
-    height = _TOP + 2 * _HEIGHT + _GAP + _BELOW
+    below = 40 + _LETTER * max((len(row.name) for row in rows), default=0)
+    height = round(_TOP + 2 * _HEIGHT + _GAP + below)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'font-family="sans-serif" font-size="11" fill="#222222">',
