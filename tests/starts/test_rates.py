@@ -139,7 +139,7 @@ def test_text() -> None:
     assert str(found).splitlines() == [
         "First learning rate: 1 (SGD: after 1 step without warm-up the loss is 0 of the start's, on the batch "
         "it stepped on)",
-        "At 4 the start is lost: the loss rises to 9 of the start's.",
+        "At 4 the start is harmed: the loss rises to 9 of the start's.",
         "Give a second batch for a rate that is judged on inputs which it did not step on.",
     ]
     adam = made.find(torch.optim.Adam, steps=3, rates=(1e-3, 1e-2))

@@ -96,7 +96,7 @@ class Rate:
         ]
         if self.lost is not None:
             worst = next(trial.worst for trial in self.trials if trial.rate == self.lost)
-            lines.append(f"At {self.lost:g} the start is lost: the loss rises to {worst:.3g} of the start's.")
+            lines.append(f"At {self.lost:g} the start is harmed: the loss rises to {worst:.3g} of the start's.")
         else:
             lines.append(f"No rate up to {self.trials[-1].rate:g} harmed the start.")
         if self.warm_up is not None:
