@@ -13,7 +13,7 @@ from tests.nets import ConvNet, Transformer, mlp, randomize, same_tensors, snaps
 
 PUBLIC = {
     "initialize", "plan", "apply", "trace", "verify", "load_rules", "propagates",
-    "Certificate", "CoupledGroup", "InitResult", "ModelGraph", "Plan", "WselError",
+    "diagnose", "Certificate", "CoupledGroup", "Diagnosis", "InitResult", "ModelGraph", "Plan", "WselError",
 }  # fmt: skip
 
 

@@ -22,6 +22,8 @@ from wsel_graph.plan import load_plan as load_plan
 from wsel_graph.starts.compensate import Compensation as Compensation
 from wsel_graph.starts.compensate import compensate as compensate
 from wsel_graph.starts.compensate import recalibrate as recalibrate
+from wsel_graph.starts.diagnose import diagnose as diagnose
+from wsel_graph.starts.diagnosis import Diagnosis as Diagnosis
 from wsel_graph.starts.distillation import FeatureDistillation as FeatureDistillation
 from wsel_graph.starts.features import feature_pairs as feature_pairs
 from wsel_graph.starts.logits import LogitDistillation as LogitDistillation

@@ -56,3 +56,7 @@ class CompensationError(WselError, ValueError):
 
 class DistillationError(WselError, ValueError):
     """Values of student and teacher that cannot be compared, or that are not there when the loss is taken."""
+
+
+class DiagnosisError(WselError, ValueError):
+    """A start that cannot be looked at with what was given."""
