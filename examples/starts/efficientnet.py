@@ -75,10 +75,12 @@ class Network:
         return student.eval()
 
     def calibration(self, seed: int) -> list[Any]:
+        """Every picture serves one batch only: what is held out then shows other pictures."""
         draw = random.Random(seed)
+        pictures = draw.sample(self._others, len(self._others))
         return [
-            torch.stack([crop(draw.choice(self._others), draw) for _ in range(BATCH)])
-            for _ in range(CALIBRATION_BATCHES)
+            torch.stack([crop(draw.choice(pictures[number::CALIBRATION_BATCHES]), draw) for _ in range(BATCH)])
+            for number in range(CALIBRATION_BATCHES)
         ]
 
     def exam(self, model: nn.Module) -> dict[str, float]:
