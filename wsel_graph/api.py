@@ -252,8 +252,11 @@ def initialize(
     special = options.pop("teacher_inputs", None)
     ours = _as_graph("student", student, example_inputs)
     theirs = _as_graph("teacher", teacher, example_inputs if special is None else special)
-    made = plan(ours, theirs, **options)
-    if calibration is None:
+    rules = options.pop("rules", "default")
+    wish = load_rules(rules) if isinstance(rules, (str, Path)) else rules
+    made = plan(ours, theirs, rules=rules, **options)
+    nothing_asked = bool(wish.values) and not (made.compensate or made.recalibrate)  # rules that leave all as it is
+    if calibration is None or nothing_asked:
         apply_plan(made, student, teacher)
         return summarize(made, ours, theirs)
     fitted = compensate(made, student, teacher, calibration, **(compensation or {}))

@@ -16,7 +16,7 @@ from wsel_graph.plan import Choice
 from wsel_graph.planner.elements import Elements, Method, method_name
 from wsel_graph.planner.flat import Run, find_runs, flat_positions, flat_runs, pieces
 from wsel_graph.planner.joint import Joint, Joints, PairedDim, shorten
-from wsel_graph.planner.merge import FEATURES, Merged, Terms, merge, mixed_terms
+from wsel_graph.planner.merge import Merged, Terms, features_by, merge, mixed_terms
 from wsel_graph.planner.pinned import (
     fate,
     larger_message,
@@ -181,9 +181,7 @@ class Chooser:
         if len(run) > 1:
             raise PlanError(f"take: {take} merges along single axes: write unit: whole for {self._role(run)}")
         (small, _), (ours, theirs) = sizes(run), groups(self._joints, run)
-        features = {**FEATURES, **self._elements.features}.get(take.by)
-        if features is None:
-            raise PlanError(f"take: {take}: nothing here tells which elements are alike by {take.by}")
+        features = self._elements.features.get(take.by) or features_by(take.by, self._elements.statistics)
         try:
             merged = merge(self._graphs[1], theirs, small, features)
             if odd := [group for group in ours if group.pinned or group.anchored not in (None, "output")]:

@@ -19,7 +19,9 @@ from wsel_graph.axes import Atom, Axis, Concat, positions
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup, Member
 from wsel_graph.coupling.merging import Part
+from wsel_graph.coupling.statistics import Statistics
 from wsel_graph.errors import PlanError
+from wsel_graph.planner.activity import second_moments
 from wsel_graph.planner.clusters import clusters
 
 Terms: TypeAlias = tuple[tuple[int, ...], tuple[float, ...]]
@@ -105,8 +107,33 @@ def _rows(tensor: torch.Tensor, name: str, dim: int, axis: Axis, atom: Atom) -> 
     return rows / scale if scale else rows
 
 
-FEATURES: Mapping[str, ElementFeatures] = {"weights": weight_features}
-"""By the word that follows `merge:` in a rule file."""
+def activation_features(moments: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Features whose squared distances are the mean squared differences of activations; float64 `(elements, n)`.
+
+    Args:
+        moments: Mean products of all pairs of elements, one `(elements, elements)` matrix per place; each place
+            counts by its share of its own mean square.
+
+    Elements 0 and 2 carry the same activations:
+
+    >>> rows = torch.tensor([[1.0, 0.0, 1.0], [1.0, 3.0, 1.0]], dtype=torch.float64)
+    >>> torch.cdist(found := activation_features([rows.T @ rows / 2]), found)[0].round(decimals=6).tolist()
+    [0.0, 0.845154, 0.0]
+    """
+    found = []
+    for matrix in moments:
+        values, vectors = torch.linalg.eigh(matrix / (matrix.trace() or 1.0))
+        found.append(vectors * values.clamp_min(0).sqrt())
+    return torch.cat(found, 1)
+
+
+def features_by(word: str, statistics: Statistics | None) -> ElementFeatures:
+    """What makes elements alike, by the word that follows `merge:` in a rule file."""
+    if word == "weights":
+        return weight_features
+    return lambda teacher, groups: activation_features(
+        second_moments(teacher, groups, statistics, f"{{merge: {word}}}")
+    )
 
 
 def mixed_terms(

@@ -143,7 +143,9 @@ _ELEMENT_SOURCE: Final = Record(
             Words("a score", ("l1", "l2", "activation", "variance", "regression")),
             "What ranks elements: a norm of the teacher's weights, or statistics of its activations.",
         ),
-        "merge": Key(Words("what makes elements alike", ("weights",)), "Averages of the teacher's alike elements."),
+        "merge": Key(
+            Words("what makes elements alike", ("weights", "activation")), "Averages of the teacher's alike elements."
+        ),
     },
     "{tokens: map.json}",
     _source_of_elements,

@@ -104,7 +104,7 @@ class TokenMap:
 class Merge:
     """Averages of alike elements in place of a pick; `by` names what makes elements alike."""
 
-    by: Literal["weights"]
+    by: Literal["weights", "activation"]
 
     def __str__(self) -> str:
         return f"{{merge: {self.by}}}"
