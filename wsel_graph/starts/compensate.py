@@ -160,11 +160,11 @@ def recalibrate(
     """
     walk = Walk((student,), (_batches(calibration, "calibration"),), Settings(memory, rows=1 << 30, least=1 << 62))
     events = walk.recalibration()
-    if not events:
+    if not events and not walk.kept:
         raise CompensationError(f"{type(student).__name__} has no batch norms with running statistics to recalibrate.")
     with _all_or_nothing(named_tensors(student), {name for event in events for name in event.fit.names}):
         outcomes = walk.run(events, Journal(None, ""), _watch("Recalibrating", progress))
-    return Compensation(tuple(outcomes), peak=walk.peak, spilled=walk.spilled)
+    return Compensation(tuple(outcomes), tuple(walk.kept.items()), peak=walk.peak, spilled=walk.spilled)
 
 
 def _batches(given: Iterable[Any], what: str) -> list[Inputs]:

@@ -9,13 +9,12 @@ from typing import Protocol
 
 import torch
 
-from wsel_graph.errors import CompensationError
 from wsel_graph.starts.contractions import Contraction
 from wsel_graph.starts.frontier import Batch
 from wsel_graph.starts.gains import Gain
 from wsel_graph.starts.least_squares import NO_BETTER, WORTHWHILE, Moments, centred, rounding, solve, stays
 from wsel_graph.starts.parameters import Seen
-from wsel_graph.starts.targets import Target
+from wsel_graph.starts.targets import Target, check_positions
 
 CHUNK = 1 << 24
 """Elements of input rows that are in memory at once."""
@@ -138,11 +137,7 @@ class Regression:
         picked = sample.picked(len(wanted)).to(wanted.device)
         limit = len(picked) - round(len(picked) * sample.held)
         data = batch.student.value(operator.data)
-        if len(wanted) != (count := _positions(batch, operator)):
-            raise CompensationError(
-                f"{self.name}: {count} positions in the student and {len(wanted)} in the teacher on one batch: give "
-                "both models the same inputs."
-            )
+        check_positions(self.name, _positions(batch, operator), len(wanted))
         self._noise += rounding(self._dtype) * (len(picked) - limit) * target.magnitude(batch)
         for start, stop, moments in ((0, limit, self._train), (limit, len(picked), self._held)):
             step = max(1, CHUNK // max(1, self._form.groups * self._form.inputs))
@@ -222,6 +217,7 @@ class Rescaling:
         picked = sample.picked(len(wanted)).to(wanted.device)
         limit = len(picked) - round(len(picked) * sample.held)
         rows = self._operator.plain(batch.student)[:, self._target.own]
+        check_positions(self.name, len(rows), len(wanted))
         for part, lines in ((picked[:limit], self._train), (picked[limit:], self._held)):
             if len(part):
                 lines.add(rows[part].double(), wanted[part])
@@ -231,12 +227,14 @@ class Rescaling:
         own = self._target.own
         start = self._line(tensors, {})
         if not self._train.count or not self._held.count:
-            return Outcome(self.name, math.nan, math.nan, stays(self._train.count, self._held.count, 0, 0), False), {}
+            why = stays(self._train.count, self._held.count, 0.0, 0.0, finite=True)
+            return Outcome(self.name, math.nan, math.nan, why, False), {}
         spread = float(self._held.spread().sum()) or 1.0
         best, chosen, how = float(self._held.error(*start).sum()) / spread, {}, NO_BETTER
         before = best
         exact = rounding(self._reference.dtype) * float(self._held.magnitude(*start).sum())
-        if why := stays(self._train.count, self._held.count, before * spread, exact):
+        finite = self._train.finite
+        if why := stays(self._train.count, self._held.count, before * spread, exact, finite=finite):
             return Outcome(self.name, before, before, why, False), {}
         for word, changes in self._candidates(tensors, start, own):
             error = float(self._held.error(*self._line(tensors, changes)).sum()) / spread
@@ -350,6 +348,11 @@ class _Lines:
         if self._sums is None:
             raise ValueError("no rows were counted")
         return self._sums
+
+    @property
+    def finite(self) -> bool:
+        """Whether everything that was counted is finite."""
+        return bool(self._known().isfinite().all())
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and unbiased variance of the rows."""

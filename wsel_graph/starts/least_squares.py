@@ -63,6 +63,10 @@ class Moments:
         explained = 2 * self.cross.mT - weights @ self.inputs
         return (self.squares - (weights * explained).sum(-1)).clamp_min(0)
 
+    def finite(self, own: torch.Tensor) -> bool:
+        """Whether everything that was counted is finite; of the targets, those of `own`, bool `(groups, outputs)`."""
+        return bool(self.inputs.isfinite().all()) and bool(self.squares[own].isfinite().all())
+
     def magnitude(self, weights: torch.Tensor) -> torch.Tensor:
         """Sum of squares of all that an error is the difference of: `(groups, outputs)`. Rounding grows with it."""
         terms = weights.square() @ self.inputs.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
@@ -81,7 +85,7 @@ def rounding(dtype: torch.dtype) -> float:
     return EXACT * torch.finfo(dtype).eps ** 2 + ROUNDING
 
 
-def stays(train: int, held: int, before: float, exact: float) -> str:
+def stays(train: int, held: int, before: float, exact: float, *, finite: bool) -> str:
     """Why the selected values stay, before anything is tried; nothing where they may not.
 
     Args:
@@ -89,10 +93,11 @@ def stays(train: int, held: int, before: float, exact: float) -> str:
         held: Rows to judge by.
         before: Squared error of the selected values.
         exact: Squared error below which they count as exact.
+        finite: Whether all that was measured on the rows to fit is finite.
     """
     if not train or not held:
         return "too few rows to fit some and judge by others: give more calibration batches"
-    if not math.isfinite(before):
+    if not (finite and math.isfinite(before)):
         return "activations are not finite on these batches"
     return "exact" if before <= exact else ""
 
@@ -203,7 +208,7 @@ def solve(
 
     before = error(start)
     exact = noise + rounding(dtype) * float(held.magnitude(start)[own].sum())
-    if why := stays(train.count, held.count, before * spread, exact):
+    if why := stays(train.count, held.count, before * spread, exact, finite=train.finite(own)):
         return Solution(start, None, before, before, why)
     best = Solution(start, None, before, before, NO_BETTER)
     same = scaled(train, start, free=free).to(dtype).double()

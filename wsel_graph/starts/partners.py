@@ -53,7 +53,7 @@ def operators(program: Program) -> Operators:
         _note_reader(program, node, found.readers)
         seen = contraction(program, number) or gain(program, number)
         if isinstance(seen, str):
-            found.odd |= dict.fromkeys(_parameters(node.all_input_nodes), seen)
+            found.odd |= dict.fromkeys(_parameters(program, node.all_input_nodes), seen)
         elif isinstance(seen, Contraction):
             found.uses.setdefault(seen.weight.name, []).append(seen)
         elif isinstance(seen, Gain):
@@ -71,8 +71,16 @@ def _note_reader(program: Program, node: fx.Node, readers: dict[str, set[int]]) 
             readers.setdefault(seen.name, set()).add(program.numbers[node])
 
 
-def _parameters(nodes: Iterable[object]) -> Iterable[str]:
-    return (node.meta["state"] for node in nodes if getattr(node, "op", "") == "get_attr" and "state" in node.meta)  # type: ignore[attr-defined]
+def _parameters(program: Program, nodes: Iterable[fx.Node]) -> Iterable[str]:
+    """The parameters among nodes, and those that fixed ones among them are computed from."""
+    waiting, seen = [node for node in nodes if program.is_fixed(node)], set[fx.Node]()
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            waiting.extend(node.all_input_nodes)
+            if "state" in node.meta:
+                yield str(node.meta["state"])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

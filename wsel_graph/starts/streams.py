@@ -20,6 +20,7 @@ from wsel_graph.starts.contractions import Contraction
 from wsel_graph.starts.frontier import Batch
 from wsel_graph.starts.gains import Gain, gain
 from wsel_graph.starts.parameters import VIEWS, schema_name
+from wsel_graph.starts.targets import check_positions
 
 _SAME = frozenset({"aten::clone", "aten::dropout", "aten::_to_copy", "aten::contiguous", "aten::detach", "aten::alias"})
 _SUMS = frozenset({"aten::add", "aten::add_"})
@@ -187,4 +188,5 @@ class StreamTarget:
         if self.before is not None:
             return after - selected(self.before)
         own = batch.student.value(branch.other).movedim(branch.dim, -1).double()
+        check_positions(branch.start.weight.name, own[..., 0].numel(), after[..., 0].numel())
         return after.reshape(own.shape) - own

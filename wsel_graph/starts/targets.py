@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 
+from wsel_graph.errors import CompensationError
 from wsel_graph.starts.channels import Channels
 from wsel_graph.starts.contractions import Contraction
 from wsel_graph.starts.frontier import Batch
@@ -73,6 +74,19 @@ class OutputTarget:
     def magnitude(self, batch: Batch) -> float:
         """See `Target`."""
         return 0.0
+
+
+def check_positions(name: str, ours: int, theirs: int) -> None:
+    """Refuse rows of the two models that cannot correspond.
+
+    Raises:
+        CompensationError: If their numbers differ.
+    """
+    if ours != theirs:
+        raise CompensationError(
+            f"{name}: {ours} positions in the student and {theirs} in the teacher on one batch: give both models the "
+            "same inputs."
+        )
 
 
 def output_rows(operator: Operator, output: torch.Tensor) -> torch.Tensor:
