@@ -32,8 +32,9 @@ RISE = 0.1
 """By how much it may rise on the way: the first steps of Adam are nearly of equal size in all elements, and cost a
 little on steep directions that the next steps win back."""
 
-SHARE_OF_TRAINING = 10
-"""A warm-up need not be longer than this part of the training: one tenth."""
+PART = 0.5
+"""A rate lowers the loss well when it does so by this part of what the best one does. The best alone is chosen by noise
+where several do nearly as well, and the largest one alone may stand at the edge where the gain is gone."""
 
 Optimizing = Callable[..., torch.optim.Optimizer]
 """From parameters and `lr=` to an optimizer."""
@@ -64,7 +65,8 @@ class Rate:
     """A learning rate to begin with.
 
     Attributes:
-        rate: The rate after which the loss was least, among those that keep the start; None where none lowers it.
+        rate: The largest rate that keeps the start and lowers the loss by at least half of what the best one does; None
+            where none lowers it.
         highest: The largest rate that keeps the start, of those tried; None where none does.
         lost: The first rate that was tried and harms the start; None where none did.
         steps: Steps that were taken at each rate.
@@ -160,14 +162,14 @@ def _chosen(found: Rate, kept: Sequence[Trial]) -> Rate:
             found,
             reason=f"already at {found.lost:g} the loss rises: look at the warnings first, or give smaller `rates`.",
         )
-    best = min(kept, key=lambda trial: trial.after)
-    if best.after >= 1:
+    gained = max(1 - trial.after for trial in kept)
+    if gained <= 0:
         return replace(
             found,
             reason=f"no rate up to {kept[-1].rate:g} does harm, and none lowers the loss on a batch that it did not "
             "step on: give more or larger batches.",
         )
-    return replace(found, rate=best.rate)
+    return replace(found, rate=max(trial.rate for trial in kept if 1 - trial.after >= PART * gained))
 
 
 def _trial(
