@@ -189,8 +189,8 @@ def test_dead_and_constant_channels() -> None:
     done = ws.compensate(plan, student, teacher, batches(10))
     assert "2.weight" in done.fitted
     assert all(value.isfinite().all() for value in student.state_dict().values())
-    dead = teacher[2].weight[::2, 2]
-    assert torch.equal(student[2].weight[:, 1], dead)  # nothing is known about it: it stays as selected
+    dead = student[2].weight[:, 1] / teacher[2].weight[::2, 2]
+    assert ((dead > 0.1) & (dead < 10)).all()  # nothing is known about it: at most it is scaled with its output
 
 
 def test_constant_targets() -> None:
@@ -502,4 +502,4 @@ def test_computed_weights_are_kept_with_the_reason() -> None:
     done = ws.compensate(ws.plan(student, teacher, batches()[0]), student, teacher, batches(10))
     assert done.fitted == ("two.weight",)
     assert set(dict(done.kept).values()) == {"its weight is computed from parameters"}
-    assert all(name.startswith("one.parametrizations.weight") for name in dict(done.kept))
+    assert all(name.startswith("one.") for name in dict(done.kept))

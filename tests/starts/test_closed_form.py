@@ -54,7 +54,7 @@ def test_equals_least_squares(bias: bool, monkeypatch: pytest.MonkeyPatch) -> No
         assert next(o for o in done.outcomes if o.name == f"{name}.weight").after == pytest.approx(float(relative))
 
 
-def test_equals_ridge_towards_the_selected_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equals_ridge_towards_the_scaled_selected_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(least_squares, "STRENGTHS", (0.3,))
     torch.manual_seed(0)
     student, teacher = (
@@ -67,6 +67,10 @@ def test_equals_ridge_towards_the_selected_weights(monkeypatch: pytest.MonkeyPat
     second = data.square().sum(0)
     penalty = (0.3 * (second + 1e-6 * second.mean())).sqrt()  # as rows of a least squares problem
     start = teacher[2].weight.detach()[:, ::2]
+    made = data @ start.T
+    factor = (made * wanted).sum(0) / made.square().sum(0)  # what comes closest with one number per output
+    assert (factor > 0).all()
+    start = factor[:, None] * start
     rows = torch.cat((data, penalty.diag()))
     expected = torch.linalg.lstsq(rows, torch.cat((wanted, penalty[:, None] * start.T))).solution.T
     torch.testing.assert_close(student[2].weight.detach(), expected, rtol=1e-9, atol=1e-9)

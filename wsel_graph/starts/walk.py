@@ -11,7 +11,9 @@ from torch import nn
 from wsel_graph.capture.inputs import Inputs
 from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.capture.replay import Recordings
+from wsel_graph.capture.trace import untouched_globals
 from wsel_graph.coupling.graph import trace
+from wsel_graph.errors import CompensationError
 from wsel_graph.plan import Plan
 from wsel_graph.starts.contractions import Contraction
 from wsel_graph.starts.fits import Fit, Outcome, Recalibration, Regression, Rescaling, Sample
@@ -156,12 +158,18 @@ class Walk:
             runs = [made.run(own[number], held) for made, own, held in zip(
                 self._recordings, self._batches, zip(*pairs, strict=True), strict=True
             )]  # fmt: skip
-            for run in runs:
-                run.advance()
+            with untouched_globals():
+                for run in runs:
+                    run.advance()
             for ours, theirs in pairs:
                 made, wanted = (
                     run.value(n).double().flatten(0, -2) for run, n in zip(runs, (ours, theirs), strict=True)
                 )
+                if made.shape != wanted.shape:
+                    raise CompensationError(
+                        f"{len(made)} positions in the student and {len(wanted)} in the teacher on one batch: give "
+                        "both models the same inputs."
+                    )
                 error += float((made - wanted).square().sum())
                 spread += float((wanted - wanted.mean(0)).square().sum())
         return error / spread if spread else None
