@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import wsel_graph as ws
 from tests.oracles import transplant_convnets, transplant_images, transplant_tokens
@@ -17,6 +18,7 @@ REFUSED = (
     "the teacher lays out positions in another way",
     "no operator of this kind uses it",
     "its bias is no parameter with one value per channel",
+    "its weight is computed from parameters",
     "embedding_default reads it too, in another way",
     "a norm or scale that is used several times",
 )
@@ -32,6 +34,59 @@ def test_targets_between_two_implementations(pair: Transplant) -> None:
         assert worst(errors.values()) < EQUAL, {name: error for name, error in errors.items() if not error < EQUAL}
         assert errors or kept
         assert all(reason.endswith(REFUSED) for reason in kept.values()), kept
+
+
+class Cls(nn.Module):
+    """A summary token, first or last."""
+
+    def __init__(self, turned: bool) -> None:
+        super().__init__()
+        self.turned, self.inlet, self.cls = turned, nn.Linear(5, 6), nn.Parameter(torch.randn(1, 1, 6))
+        self.a, self.b, self.out = nn.Linear(6, 8), nn.Linear(8, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inlet(x)
+        cls = self.cls.expand(x.shape[0], -1, -1)
+        x = torch.cat((x, cls) if self.turned else (cls, x), 1)
+        x = x + self.b(self.a(x).relu())
+        return self.out(x[:, -1] if self.turned else x[:, 0])
+
+
+class Grid(nn.Module):
+    """Patches row by row, or column by column."""
+
+    def __init__(self, turned: bool) -> None:
+        super().__init__()
+        self.turned, self.one, self.a, self.out = turned, nn.Conv2d(5, 6, 2, 2), nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.one(x)
+        x = x.permute(0, 3, 2, 1) if self.turned else x.permute(0, 2, 3, 1)
+        return self.out(self.a(x.flatten(1, 2)).relu().mean(1))
+
+
+class Flip(nn.Module):
+    """Positions in order, or from the last to the first."""
+
+    def __init__(self, turned: bool) -> None:
+        super().__init__()
+        self.turned, self.inlet, self.a, self.out = turned, nn.Linear(5, 6), nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inlet(x)
+        return self.out(self.a(x.flip(1) if self.turned else x).relu().mean(1))
+
+
+@pytest.mark.parametrize("kind", [Cls, Grid, Flip])
+def test_positions_in_another_order_are_refused(kind: type[nn.Module]) -> None:
+    student, teacher = (kind(turned).double().eval() for turned in (False, True))
+    shape = (2, 5, 8, 8) if kind is Grid else (2, 4, 5)
+    example = torch.randn(*shape, dtype=torch.float64)
+    plan = ws.plan(student, teacher, example)
+    for repair in ("never", "last", "always"):
+        errors, kept = target_errors(plan, student, teacher, ([example], [example]), repair)
+        assert worst(errors.values()) < EQUAL
+        assert kept["a.weight"] == REFUSED[0]
 
 
 @pytest.mark.parametrize("name", PAIRS)

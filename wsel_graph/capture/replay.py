@@ -313,7 +313,9 @@ class Run:
         args = fx.node.map_arg(node.args, self.operand)
         kwargs = fx.node.map_arg(node.kwargs, self.operand)
         try:
-            return node.target(*args, **kwargs)  # type: ignore[operator]
+            # a view recorded without memory may not be one in memory, where an operator lays out its result otherwise
+            target = torch.ops.aten.reshape.default if node.target is torch.ops.aten.view.default else node.target
+            return target(*args, **kwargs)  # type: ignore[operator]
         except Exception as error:
             raise CaptureError(
                 f"graph node {node.name} ({node.target}) of module {node.meta.get('module') or '(top level)'} failed "
