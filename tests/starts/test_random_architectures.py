@@ -45,11 +45,18 @@ def changed(model: nn.Module, before: dict[str, torch.Tensor]) -> set[str]:
 
 
 def copied(plan: Plan | None, student: nn.Module, teacher: nn.Module) -> bool:
-    """Whether a plan brings over everything, so that the student computes what the teacher does."""
+    """Whether a plan brings over everything that it fills; the rest is brought over here.
+
+    So the student computes what the teacher does.
+    """
     if plan is None:
         return False
     ws.apply(plan, student, teacher)
-    return not changed(student, values(teacher))
+    wanted = values(teacher)
+    if not changed(student, wanted) <= {kept.student for kept in plan.kept}:
+        return False
+    student.load_state_dict(wanted, strict=False)
+    return not changed(student, wanted)
 
 
 def planned(student: nn.Module, teacher: nn.Module, arguments: Any) -> Plan | None:
