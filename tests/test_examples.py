@@ -60,3 +60,12 @@ def test_look_before_you_copy(example: Callable[[str], dict[str, Any]], capsys: 
     assert plan.layers[0].pairs == ((0, 3), (1, 4), (2, 5))
     words = next(copy for copy in plan.copies if copy.student == "words.weight")
     assert list(words.indices[0]) == list(range(40, 100))
+
+
+def test_compensate(example: Callable[[str], dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    found = example("compensate.py")  # takes elements by "by_activation.yaml"
+    plain, fitted = found["main"]()
+    said = capsys.readouterr().out
+    for line in found["__doc__"].splitlines():
+        assert not line.startswith("    plain") or line.strip() in said
+    assert fitted < 0.2 * plain
