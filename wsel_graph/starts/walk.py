@@ -15,8 +15,9 @@ from wsel_graph.capture.trace import untouched_globals
 from wsel_graph.coupling.graph import trace
 from wsel_graph.errors import CompensationError
 from wsel_graph.plan import Plan
+from wsel_graph.starts.channel_fits import Recalibration, Rescaling
 from wsel_graph.starts.contractions import Contraction
-from wsel_graph.starts.fits import Fit, Outcome, Recalibration, Regression, Rescaling, Sample
+from wsel_graph.starts.fits import Fit, Outcome, Regression, Sample
 from wsel_graph.starts.frontier import Batch, Frontier
 from wsel_graph.starts.gains import Gain, gain
 from wsel_graph.starts.journal import Journal
