@@ -118,7 +118,7 @@ def activation_features(moments: Sequence[torch.Tensor]) -> torch.Tensor:
 
     >>> rows = torch.tensor([[1.0, 0.0, 1.0], [1.0, 3.0, 1.0]], dtype=torch.float64)
     >>> torch.cdist(found := activation_features([rows.T @ rows / 2]), found)[0].round(decimals=6).tolist()
-    [0.0, 0.845154, 0.0]
+    [0.0, 0.620174, 0.0]
     """
     found = []
     for matrix in moments:

@@ -163,9 +163,8 @@ class Walk:
                 for run in runs:
                     run.advance()
             for ours, theirs in pairs:
-                made, wanted = (
-                    run.value(n).double().flatten(0, -2) for run, n in zip(runs, (ours, theirs), strict=True)
-                )
+                results = [run.value(node).double() for run, node in zip(runs, (ours, theirs), strict=True)]
+                made, wanted = (result.reshape(-1, result.shape[-1]) for result in results)
                 if made.shape != wanted.shape:
                     raise CompensationError(
                         f"{len(made)} positions in the student and {len(wanted)} in the teacher on one batch: give "
