@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from wsel_graph.axes import Atom, Axis, AxisSolver, atoms, fixed, positions
-from wsel_graph.coupling.propagate import bind, out_parameters, written_parameters
+from wsel_graph.capture.schemas import bind, written_parameters
+from wsel_graph.coupling.propagate import out_parameters
 from wsel_graph.ops import Axes, Call, Outputs, Value, find_rule
 from wsel_graph.ops.pointwise import is_pointwise, pointwise
 from wsel_graph.ops.registry import RULES, PropagationRule, rule_names

@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from wsel_graph.capture.memo import META, Memo
 from wsel_graph.capture.replicate import geometry
+from wsel_graph.capture.schemas import bind, written_parameters
 from wsel_graph.capture.whole import lower, shortcut
 from wsel_graph.errors import CaptureError
 
@@ -239,11 +240,8 @@ class _Functions(TorchFunctionMode):
 
 def written_arguments(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
     """The tensors that an operator writes to: in place, or as `out=`."""
-    written = [
-        args[i] if i < len(args) else kwargs.get(argument.name)
-        for i, argument in enumerate(op._schema.arguments)
-        if argument.alias_info is not None and argument.alias_info.is_write
-    ]
+    bound = bind(op, args, kwargs)
+    written = (bound[name] for name in written_parameters(op))
     return [tensor for tensor in written if isinstance(tensor, torch.Tensor)]
 
 

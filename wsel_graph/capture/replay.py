@@ -18,6 +18,7 @@ from torch import fx, nn
 
 from wsel_graph.capture.inputs import Inputs, normalize_inputs, tensor_labels
 from wsel_graph.capture.recorder import TensorInfo
+from wsel_graph.capture.schemas import bind, written_parameters
 from wsel_graph.capture.trace import Captured, capture
 from wsel_graph.errors import CaptureError
 
@@ -186,11 +187,10 @@ def _repeatable(node: fx.Node) -> bool:
 
 
 def _written_nodes(node: fx.Node) -> Iterable[fx.Node]:
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:
+    if getattr(node.target, "_schema", None) is None:
         return ()
-    bound = dict([*zip((a.name for a in schema.arguments), node.args, strict=False), *node.kwargs.items()])
-    names = {a.name for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write}
+    bound = bind(node.target, node.args, node.kwargs)
+    names = set(written_parameters(node.target))
     if any(bound.get(word) is True for word in _UPDATES):
         names |= {"running_mean", "running_var"}  # which no schema says
     return [value for name, value in bound.items() if name in names and isinstance(value, fx.Node)]

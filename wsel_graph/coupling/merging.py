@@ -17,9 +17,10 @@ from typing import Any, Literal, TypeAlias
 from torch import fx
 
 from wsel_graph.axes import Atom, atoms
+from wsel_graph.capture.schemas import bind
 from wsel_graph.coupling.groups import CoupledGroup, Member
 from wsel_graph.coupling.merging_rules import RULES, Against, Step, Tensor, works_elementwise
-from wsel_graph.coupling.propagate import Propagation, bind, rebuilt_call
+from wsel_graph.coupling.propagate import Propagation, rebuilt_call
 from wsel_graph.coupling.weight_views import WeightOrigin, find_weight_origins, hands_on
 from wsel_graph.ops import find_rule
 from wsel_graph.ops.pointwise import is_pointwise

@@ -13,6 +13,7 @@ from torch import fx
 
 from wsel_graph.axes import Axis, AxisSolver
 from wsel_graph.capture.recorder import TensorInfo
+from wsel_graph.capture.schemas import bind, written_parameters
 from wsel_graph.capture.trace import Captured, State
 from wsel_graph.coupling.stub import rule_stub
 from wsel_graph.errors import AxisConflictError
@@ -157,25 +158,6 @@ def _usage(node: fx.Node) -> Callable[[int], bool]:
         return any(user.target is operator.getitem and user.args[1] == index and user.users for user in node.users)
 
     return used
-
-
-@functools.lru_cache(maxsize=4096)
-def _parameters(op: Any) -> tuple[tuple[str, Any], ...]:
-    return tuple((argument.name, argument.default_value) for argument in op._schema.arguments)
-
-
-def bind(op: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments by the names of the operator's schema, defaults filled in."""
-    bound = {}
-    for i, (name, default) in enumerate(_parameters(op)):
-        bound[name] = args[i] if i < len(args) else kwargs.get(name, default)
-    return bound
-
-
-@functools.lru_cache(maxsize=4096)
-def written_parameters(op: Any) -> tuple[str, ...]:
-    """Names of the arguments that the operator writes to."""
-    return tuple(a.name for a in op._schema.arguments if a.alias_info is not None and a.alias_info.is_write)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from torch import fx
 
 from wsel_graph.axes import AxisSolver, atoms
-from wsel_graph.coupling.propagate import Propagation, bind
+from wsel_graph.capture.schemas import bind
+from wsel_graph.coupling.propagate import Propagation
 from wsel_graph.errors import AxisConflictError
 from wsel_graph.ops import Call, Unsupported, Value, find_rule, joins, parts, views
 

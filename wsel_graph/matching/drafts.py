@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from torch import fx
 
 from wsel_graph.capture.recorder import TensorInfo
-from wsel_graph.coupling.propagate import bind
+from wsel_graph.capture.schemas import bind
 from wsel_graph.matching.components import ComponentGraph, Edge, Node, Slot
 from wsel_graph.matching.weights import Leaf, Weights
 

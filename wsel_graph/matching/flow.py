@@ -9,8 +9,9 @@ from typing import Any
 from torch import fx
 
 from wsel_graph.capture.recorder import TensorInfo
+from wsel_graph.capture.schemas import bind
 from wsel_graph.capture.trace import Captured
-from wsel_graph.coupling.propagate import bind, is_coupled_state
+from wsel_graph.coupling.propagate import is_coupled_state
 from wsel_graph.matching import operators as ops
 from wsel_graph.matching.components import TURNED, ComponentGraph
 from wsel_graph.matching.drafts import finish

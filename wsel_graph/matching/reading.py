@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from wsel_graph.capture.recorder import TensorInfo
-from wsel_graph.coupling.propagate import bind, written_parameters
+from wsel_graph.capture.schemas import bind, written_parameters
 from wsel_graph.matching import operators as ops
 from wsel_graph.matching.components import ACROSS
 from wsel_graph.matching.signature import digest

@@ -10,8 +10,9 @@ import torch
 from torch import fx
 
 from wsel_graph.capture.recorder import TensorInfo
+from wsel_graph.capture.schemas import bind
 from wsel_graph.capture.trace import Captured
-from wsel_graph.coupling.propagate import bind, is_coupled_state
+from wsel_graph.coupling.propagate import is_coupled_state
 from wsel_graph.matching import operators as ops
 from wsel_graph.matching.constants import constant_value, row_pattern
 from wsel_graph.matching.drafts import Draft

@@ -11,8 +11,9 @@ import torch
 from torch import fx
 
 from wsel_graph.capture.recorder import TensorInfo
+from wsel_graph.capture.schemas import bind, written_parameters
 from wsel_graph.coupling.graph import ModelGraph
-from wsel_graph.coupling.propagate import bind, is_coupled_state, written_parameters
+from wsel_graph.coupling.propagate import is_coupled_state
 from wsel_graph.matching.constants import constant_value
 from wsel_graph.matching.operators import CUTS, is_factory, is_layout, keeps_place, name_of
 

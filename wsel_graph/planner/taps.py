@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from torch import fx
 
 from wsel_graph.capture.returns import Returned
+from wsel_graph.capture.schemas import bind, written_parameters
 from wsel_graph.coupling.graph import ModelGraph
-from wsel_graph.coupling.propagate import bind, written_parameters
 from wsel_graph.matching.exits import Exit
 from wsel_graph.matching.operators import CUTS, is_layout, is_pointwise_op, name_of
 

@@ -11,8 +11,8 @@ import torch
 
 from wsel_graph.capture.inputs import Inputs
 from wsel_graph.capture.replay import Program, Recordings, Run
+from wsel_graph.capture.schemas import written_parameters
 from wsel_graph.capture.trace import untouched_globals
-from wsel_graph.coupling.propagate import written_parameters
 from wsel_graph.errors import DiagnosisError
 from wsel_graph.plan import Feature, Indices, Tap
 from wsel_graph.starts.frontier import Batch

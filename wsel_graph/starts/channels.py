@@ -7,6 +7,7 @@ channel of the student's output is to be like, whatever the two layouts are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -43,7 +44,7 @@ def served(operator: Contraction | Gain, shape: Sequence[int]) -> torch.Tensor:
     Returns:
         float64, in the parameter's shape.
     """
-    found = torch.full((_count(shape),), float(UNKNOWN), dtype=torch.float64)
+    found = torch.full((math.prod(shape),), float(UNKNOWN), dtype=torch.float64)
     if isinstance(operator, Contraction):
         places = operator.form.matrix(operator.weight.numbers)
         channels = torch.arange(places.shape[0] * places.shape[1], dtype=torch.float64).reshape(*places.shape[:2], 1)
@@ -51,13 +52,6 @@ def served(operator: Contraction | Gain, shape: Sequence[int]) -> torch.Tensor:
     elif operator.scale is not None:
         found[operator.scale.numbers.reshape(-1)] = torch.arange(operator.scale.numbers.numel(), dtype=torch.float64)
     return found.reshape(tuple(shape))
-
-
-def _count(shape: Sequence[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
 
 
 def paired_channels(

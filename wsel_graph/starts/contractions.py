@@ -17,7 +17,7 @@ from torch import fx
 from torch.nn import functional as F
 
 from wsel_graph.capture.replay import Program
-from wsel_graph.coupling.propagate import bind
+from wsel_graph.capture.schemas import bind
 from wsel_graph.ops.contraction import parse_equation
 from wsel_graph.starts.parameters import Seen, schema_name, seen_parameter
 

@@ -5,13 +5,14 @@ A batch norm in evaluation mode is one too, on top of statistics that belong to 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import fx
 
 from wsel_graph.capture.replay import Program, Run
-from wsel_graph.coupling.propagate import bind
+from wsel_graph.capture.schemas import bind
 from wsel_graph.starts.parameters import Seen, schema_name, seen_parameter
 
 _LAST = frozenset({"aten::layer_norm", "aten::native_layer_norm", "aten::rms_norm", "aten::_fused_rms_norm"})
@@ -50,9 +51,7 @@ class Gain:
     def channels(self, output: torch.Tensor) -> torch.Tensor:
         """Output rows `(rows, channels)`, rows in row-major order of the other dims."""
         rows = [dim for dim in range(output.dim()) if dim not in self.feature_dims]
-        size = 1
-        for dim in self.feature_dims:
-            size *= output.shape[dim]
+        size = math.prod(output.shape[dim] for dim in self.feature_dims)
         return output.permute(*rows, *self.feature_dims).reshape(-1, size)
 
     def plain(self, run: Run) -> torch.Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from wsel_graph.capture.inputs import Inputs
+from wsel_graph.capture.inputs import Inputs, tensor_labels
 from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.capture.replay import Recordings
 from wsel_graph.capture.trace import untouched_globals
@@ -91,7 +91,8 @@ class Walk:
         events = [event for one in found if one.name in asked for event in self._fits(one, spans, filled)]
         known = {*self.kept, *(pairing.name for pairing in found)}
         self.kept |= dict.fromkeys(sorted(asked - known), "no operator uses it in a way that can be fitted")
-        events.extend(self.recalibration(set(plan.recalibrate) - {e.fit.mean for e in events}))
+        if rest := set(plan.recalibrate) - {event.fit.mean for event in events}:
+            events.extend(self.recalibration(rest))
         return sorted(events, key=lambda event: (event.number, event.use))
 
     def recalibration(self, means: set[str] | None = None) -> list[Event]:
@@ -211,9 +212,9 @@ class Walk:
         return outcomes
 
     def _start(self, number: int, held: Iterable[int]) -> Batch:
-        runs = [made.run(own[number]) for made, own in zip(self._recordings[:1], self._batches, strict=False)]
+        student = self._recordings[0].run(self._batches[0][number])
         teacher = self._recordings[1].run(self._batches[1][number], held) if len(self._recordings) > 1 else None
-        return Batch(runs[0], teacher)
+        return Batch(student, teacher)
 
     def _measure(self, frontier: Frontier, event: Event, done: Iterable[int]) -> None:
         for number in range(len(frontier)):
@@ -239,6 +240,4 @@ class Walk:
 
 
 def _elements(inputs: Inputs) -> int:
-    sizes: list[int] = []
-    inputs.map(lambda tensor: sizes.append(tensor.numel()))
-    return sum(sizes)
+    return sum(tensor.numel() for _, tensor in tensor_labels(inputs))
