@@ -13,9 +13,10 @@ from torch import nn
 
 import wsel_graph as ws
 from tests.nets import ConvNet, Transformer, mlp, randomize, same_tensors, snapshot
-from wsel_graph.apply.memory import apply_plan, select
+from wsel_graph.apply.memory import apply_plan
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Copy, Mix, Plan
+from wsel_graph.stores.memory import select
 
 IMAGE = (1, 3, 8, 8)
 

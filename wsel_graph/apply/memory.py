@@ -13,18 +13,12 @@ from wsel_graph.apply.merge import merge_faults, merged
 from wsel_graph.apply.resize import resized
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Copy, Indices, Plan
+from wsel_graph.stores.memory import named_tensors, select
 
 Tensors = Mapping[str, torch.Tensor]
 
 LISTED = 20
 """How many faults an error lists."""
-
-
-def named_tensors(source: nn.Module | Tensors) -> dict[str, torch.Tensor]:
-    """Parameters and buffers of a module under every name they have, or the tensors of a state dict."""
-    if not isinstance(source, nn.Module):
-        return dict(source)
-    return dict(source.named_parameters(remove_duplicate=False)) | dict(source.named_buffers(remove_duplicate=False))
 
 
 def apply_plan(plan: Plan, student: nn.Module | Tensors, teacher: nn.Module | Tensors) -> None:
@@ -210,18 +204,3 @@ def gathered(copy: Copy, source: torch.Tensor) -> torch.Tensor:
     if copy.view is not None:
         block = block.reshape(copy.view.shape).permute(copy.view.order).reshape(copy.target_shape)
     return block
-
-
-def select(tensor: torch.Tensor, indices: tuple[Indices, ...]) -> torch.Tensor:
-    """The elements of every dim: a slice where they are regular, a gather where not.
-
-    >>> select(torch.arange(12).reshape(3, 4), (range(0, 3, 2), (0, 3))).tolist()
-    [[0, 3], [8, 11]]
-    """
-    for dim, items in enumerate(indices):
-        if isinstance(items, range):
-            if len(items) != tensor.shape[dim]:
-                tensor = tensor[(slice(None),) * dim + (slice(items.start, items.stop, items.step),)]
-        else:
-            tensor = tensor.index_select(dim, torch.tensor(items, dtype=torch.int64, device=tensor.device))
-    return tensor

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from wsel_graph.apply.memory import apply_plan, named_tensors
+from wsel_graph.apply.memory import apply_plan
 from wsel_graph.capture.inputs import Inputs, normalize_inputs
 from wsel_graph.errors import CompensationError
 from wsel_graph.plan import Plan
@@ -29,6 +29,7 @@ from wsel_graph.starts.fits import Outcome
 from wsel_graph.starts.journal import Journal, digest
 from wsel_graph.starts.settings import Aims, Repair, Settings
 from wsel_graph.starts.walk import Event, Walk
+from wsel_graph.stores.memory import named_tensors
 
 TOLERATED = 1e-6
 """Share by which the error of the results may grow: rounding."""

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from wsel_graph.apply.memory import named_tensors
 from wsel_graph.capture.inputs import Inputs, normalize_inputs
 from wsel_graph.errors import DiagnosisError
 from wsel_graph.plan import Plan
@@ -23,6 +22,7 @@ from wsel_graph.starts.first_steps import Trying, with_slopes
 from wsel_graph.starts.fresh import Fresh, fresh_start
 from wsel_graph.starts.rates import RATES, Optimizing
 from wsel_graph.starts.slopes import Loss
+from wsel_graph.stores.memory import named_tensors
 
 
 def diagnose(

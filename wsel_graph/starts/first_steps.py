@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from wsel_graph.apply.memory import named_tensors
 from wsel_graph.capture.inputs import Inputs
 from wsel_graph.errors import DiagnosisError
 from wsel_graph.starts.activations import Activations
@@ -17,6 +16,7 @@ from wsel_graph.starts.rates import Optimizing, Rate, find_rate
 from wsel_graph.starts.sections import Section
 from wsel_graph.starts.slopes import Goals, Loss, Probe, Slope, goals, with_gradients
 from wsel_graph.starts.symptoms import symptoms
+from wsel_graph.stores.memory import named_tensors
 
 _EQUAL = 1e-9
 """A default loss below this is rounding: the student computes what the teacher does."""

@@ -1,0 +1,6 @@
+"""Where tensors live: in memory, in files, in folders. Teachers are read from sources, a part at a time."""
+
+from wsel_graph.stores.memory import MemorySource
+from wsel_graph.stores.source import TensorInfo, TensorSource
+
+__all__ = ["MemorySource", "TensorInfo", "TensorSource"]
