@@ -12,7 +12,8 @@ from torch import nn
 
 from wsel_graph.axes import Axis
 from wsel_graph.capture.inputs import normalize_inputs
-from wsel_graph.capture.replay import Program, Recordings, Run
+from wsel_graph.capture.program import Program
+from wsel_graph.capture.replay import Recordings, Run
 from wsel_graph.capture.trace import untouched_globals
 from wsel_graph.coupling.graph import ModelGraph, paused_garbage_collection, trace
 from wsel_graph.coupling.groups import CoupledGroup

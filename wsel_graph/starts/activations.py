@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from wsel_graph.capture.inputs import Inputs
-from wsel_graph.capture.replay import Program, Recordings, correspondence
+from wsel_graph.capture.program import Program, correspondence
+from wsel_graph.capture.replay import Recordings
 from wsel_graph.coupling.graph import trace
 from wsel_graph.errors import DiagnosisError
 from wsel_graph.plan import Plan

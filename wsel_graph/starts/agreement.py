@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from wsel_graph.capture.inputs import Inputs
-from wsel_graph.capture.replay import Program, Recordings, Run
+from wsel_graph.capture.program import Program
+from wsel_graph.capture.replay import Recordings, Run
 from wsel_graph.capture.schemas import written_parameters
 from wsel_graph.capture.trace import untouched_globals
 from wsel_graph.errors import DiagnosisError

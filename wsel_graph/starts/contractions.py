@@ -16,7 +16,7 @@ import torch
 from torch import fx
 from torch.nn import functional as F
 
-from wsel_graph.capture.replay import Program
+from wsel_graph.capture.program import Program
 from wsel_graph.capture.schemas import bind
 from wsel_graph.ops.contraction import parse_equation
 from wsel_graph.starts.parameters import Seen, schema_name, seen_parameter

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from wsel_graph.capture.replay import Program, Run
+from wsel_graph.capture.program import Program
+from wsel_graph.capture.replay import Run
 from wsel_graph.capture.schemas import bind
 from wsel_graph.starts.parameters import Seen, schema_name, seen_parameter
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from wsel_graph.capture.replay import Program
+from wsel_graph.capture.program import Program
 
 VIEWS = frozenset(
     {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import fx
 
-from wsel_graph.capture.replay import Program
+from wsel_graph.capture.program import Program
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.plan import Copy, Plan
 from wsel_graph.starts.channels import Channels, paired_channels

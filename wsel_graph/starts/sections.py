@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from torch import fx
 
-from wsel_graph.capture.replay import Program
+from wsel_graph.capture.program import Program
 from wsel_graph.capture.returns import Returned
 from wsel_graph.matching.borders import stage_borders
 from wsel_graph.matching.segments import layer_length

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from wsel_graph.capture.replay import Program
+from wsel_graph.capture.program import Program
 from wsel_graph.starts.contractions import Contraction
 from wsel_graph.starts.gains import Gain, gain
 from wsel_graph.starts.parameters import schema_name

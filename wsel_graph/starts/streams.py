@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from wsel_graph.capture.replay import Program
+from wsel_graph.capture.program import Program
 from wsel_graph.starts.contractions import Contraction
 from wsel_graph.starts.frontier import Batch
 from wsel_graph.starts.gains import Gain, gain
