@@ -55,15 +55,19 @@ def difference(student: nn.Module, teacher: nn.Module, shape: tuple[int, ...], *
 
 
 class Recurrent(nn.Module):
-    """A recurrent network between two linears."""
+    """A recurrent network between two linears; `learned` initial states are parameters."""
 
-    def __init__(self, kind: type[nn.RNNBase], width: int, hidden: int) -> None:
+    def __init__(self, kind: type[nn.RNNBase], width: int, hidden: int, *, learned: bool = False) -> None:
         super().__init__()
         self.stem, self.rnn = nn.Linear(7, width), kind(width, hidden, 2, batch_first=True, bidirectional=True)
         self.head = nn.Linear(2 * hidden, 3)
+        states = (2 if kind is nn.LSTM else 1) if learned else 0
+        self.initial = nn.ParameterList(torch.zeros(4, 1, hidden) for _ in range(states))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.rnn(self.stem(x))[0])
+        states = [state.expand(-1, len(x), -1).contiguous() for state in self.initial]
+        initial = (states[0] if len(states) == 1 else tuple(states)) if states else None
+        return self.head(self.rnn(self.stem(x), initial)[0])
 
 
 class Grouped(nn.Module):
@@ -111,6 +115,16 @@ OWN = [
     pytest.param(lambda: (Grouped(2, 3), Grouped(4, 6)), (2, 3, 9, 9), id="groups, shuffle, concat, gate"),
     pytest.param(lambda: (Recurrent(nn.LSTM, 4, 5), Recurrent(nn.LSTM, 8, 12)), TOKENS, id="lstm"),
     pytest.param(lambda: (Recurrent(nn.GRU, 4, 5), Recurrent(nn.GRU, 8, 12)), TOKENS, id="gru"),
+    pytest.param(
+        lambda: (Recurrent(nn.LSTM, 4, 5, learned=True), Recurrent(nn.LSTM, 8, 12, learned=True)),
+        TOKENS,
+        id="lstm, learned state",
+    ),
+    pytest.param(
+        lambda: (Recurrent(nn.GRU, 4, 5, learned=True), Recurrent(nn.GRU, 8, 12, learned=True)),
+        TOKENS,
+        id="gru, learned state",
+    ),
     pytest.param(lambda: (plain(12, 3, 4), plain(24, 6, 4)), TOKENS, id="attention"),
     pytest.param(lambda: (plain(12, 4, 4, kv=2), plain(24, 12, 4, kv=4)), TOKENS, id="grouped queries"),
     pytest.param(lambda: (plain(12, 4, 4), plain(24, 12, 4, kv=4)), TOKENS, id="ungrouped from grouped"),

@@ -138,9 +138,9 @@ class Uses:
         if len(params) != len(names) * bound["num_layers"]:
             return None  # projections: an LSTM form of its own
         label = "recurrent:" + ops.join_label(ops.name_of(node.target))
-        states = [
-            value.edge(name) for name, value in values.items() if name.startswith("hx") and isinstance(value, Flow)
-        ]
+        initial = {name: value for name, value in values.items() if name.startswith("hx")}  # learnt ones too
+        flows = {name: self._growth.as_flow(node, value) for name, value in initial.items()}
+        states = [value.edge(name) for name, value in flows.items() if value is not None]
         for layer in range(bound["num_layers"]):
             own = params[layer * len(names) : (layer + 1) * len(names)]
             held = {name: value for name, value in zip(names, own, strict=True) if isinstance(value, Weights)}
