@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from wsel_graph import notebook
 from wsel_graph.apply.memory import apply_plan
 from wsel_graph.coupling.graph import ModelGraph, trace
 from wsel_graph.coupling.statistics import Statistics
 from wsel_graph.errors import PlanError, WselError
 from wsel_graph.matching.wishes import Wishes
 from wsel_graph.plan import Plan
+from wsel_graph.plan.tables import as_html
 from wsel_graph.planner.builder import build_plan
 from wsel_graph.planner.elements import ElementFunction, Elements, Method
 from wsel_graph.planner.values import Values
@@ -58,10 +60,28 @@ class InitResult:
     def __str__(self) -> str:
         from wsel_graph.report.text import plan_tables, render
 
-        head = f"Initialised {self.initialized:,} of {self.total:,} student parameters ({100 * self.coverage:.2f} %)"
+        head = f"Initialised {self._line()}"
         unknown = [f"Operators without a propagation rule: {', '.join(self.unknown_ops)}"] if self.unknown_ops else []
         fitted = [] if self.compensation is None else ["", str(self.compensation)]
         return render(head, *unknown, *plan_tables(self.plan), *fitted)
+
+    def __repr__(self) -> str:
+        fitted = "" if self.compensation is None else f", {self.compensation!r}"
+        return f"InitResult({self._line()}, {self.plan!r}{fitted})"
+
+    def _line(self) -> str:
+        return f"{self.initialized:,} of {self.total:,} student parameters ({100 * self.coverage:.2f} %)"
+
+    def _repr_html_(self) -> str:
+        line = f"initialised {self._line()}"
+        return notebook.card(
+            "InitResult",
+            line,
+            notebook.bar(self.coverage, line),
+            notebook.lines("Operators without a propagation rule", self.unknown_ops),
+            *as_html(self.plan),
+            "" if self.compensation is None else self.compensation._repr_html_(),
+        )
 
 
 def load_rules(source: str | Path) -> RuleFile:

@@ -1,7 +1,7 @@
 """The command line: `wsel-graph inspect | verify | plan | apply | init | rules | demo`.
 
-Exit codes: 0 done, 1 refused with the reason on stderr, 2 wrong usage. With `--json`, stdout holds one JSON document
-and nothing else.
+Exit codes: 0 done, 1 refused with the reason on stderr, 2 wrong usage, 3 a fault of this program, 130 interrupted.
+With `--json`, stdout holds one JSON document and nothing else; with `--debug`, stderr holds the traceback too.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
+from wsel_graph.cli.failure import guarded
 from wsel_graph.cli.one import run_inspect, run_verify
 from wsel_graph.cli.rules import run_check, run_draft, run_schema
 from wsel_graph.cli.show import Answer, print_answer
 from wsel_graph.cli.two import run_apply, run_init, run_plan
-from wsel_graph.errors import WselError
 
 MODEL = "timm:NAME, torchvision:NAME, hf:CONFIG-OR-FOLDER, package.module:callable or file.py:callable"
 ARGUMENT = "argument of the callable, such as depth=2; once per argument"
@@ -30,17 +30,7 @@ Command = Callable[[argparse.Namespace], Answer]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(argv)
-    try:
-        answer = options.run(options)
-        return print_answer(answer, options.json)
-    except WselError as error:
-        print("\n".join([f"refused: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
-    except BrokenPipeError:  # the reader has seen enough
-        sys.stderr.close()
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"refused: {where}{error.strerror or error}", file=sys.stderr)
-    return 1
+    return guarded(lambda: print_answer(options.run(options), options.json), options.debug)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,6 +52,7 @@ def _command(
 ) -> argparse.ArgumentParser:
     made = commands.add_parser(name, help=text, description=text)
     made.add_argument("--json", action="store_true", help="print one JSON document")
+    made.add_argument("--debug", action="store_true", help="when it fails, show the traceback too")
     made.set_defaults(run=run, usage_error=made.error)
     return made
 

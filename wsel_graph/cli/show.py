@@ -27,13 +27,20 @@ class Answer:
     code: int = 0
 
 
+class _Console(Console):
+    """Leaves a reader that went away to `guarded`; rich itself would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def print_answer(answer: Answer, as_json: bool) -> int:
     """Print one form of the answer on stdout; gives the exit code."""
     if as_json:
         print(json.dumps(finite(answer.document), allow_nan=False))
         return answer.code
     terminal = sys.stdout.isatty()
-    console = Console(file=sys.stdout, width=None if terminal else WIDTH)
+    console = _Console(file=sys.stdout, width=None if terminal else WIDTH)
     for part in answer.parts:
         if isinstance(part, str):
             console.print(Text(part), soft_wrap=True)

@@ -14,6 +14,7 @@ import torch
 from torch import fx, nn
 from torch.fx import Node
 
+from wsel_graph import notebook
 from wsel_graph.axes import Atom, Axis, atoms, positions
 from wsel_graph.capture.trace import Captured, capture
 from wsel_graph.coupling.explain import Explanation, explain
@@ -205,6 +206,27 @@ class ModelGraph:
         names = {name for group in movable for name, _ in group.members}
         sizes = {s.name: s.tensor.numel() for s in self.captured.states if s.kind == "parameter"}
         return sum(n for name, n in sizes.items() if name in names) / max(1, sum(sizes.values()))
+
+    def _repr_html_(self) -> str:
+        kept = sum(group.pinned is not None for group in self.groups)
+        free = sum(group.free for group in self.groups)
+        line = (
+            f"{len(self.own_names)} tensors, {len(self.groups)} coupled groups ({free} free, "
+            f"{len(self.groups) - free - kept} anchored, {kept} pinned); {100 * self.free_fraction():.1f} % of the "
+            "parameters can be selected from"
+        )
+        groups = [
+            (group.size, group.role, group.status, ", ".join(f"{name}:{dim}" for name, dim in group.members[:3]))
+            for group in self.groups
+        ]
+        tensors = [(name, list(self.tensors[name].shape), self.tensors[name].notation) for name in self.own_names]
+        return notebook.card(
+            "ModelGraph",
+            line,
+            notebook.table("Coupled groups", ("size", "role", "status", "first places"), groups),
+            notebook.table("Tensors", ("name", "shape", "axes"), tensors, folded=True),
+            notebook.table("Operators without a propagation rule", ("", ""), self.unknown_ops.items()),
+        )
 
     def __repr__(self) -> str:
         free = sum(group.free for group in self.groups)

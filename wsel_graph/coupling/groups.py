@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from wsel_graph.axes import Atom, Axis, Mark, Product, atoms, format_axes
 from wsel_graph.capture.trace import Captured
 from wsel_graph.coupling.propagate import Propagation
+from wsel_graph.notebook import card, table
 
 ROLES = ("heads", "head_dim", "groups", "embed", "queries", "hidden")
 """Roles that operators suggest, the strongest first; `queries` are the query heads that share one key head."""
@@ -46,6 +47,16 @@ class CoupledGroup:
         if self.pinned is not None:
             return f"pinned: {self.pinned}"
         return "free" if self.anchored is None else f"anchored: {self.anchored}"
+
+    def __repr__(self) -> str:
+        (name, dim), more = self.members[0], len(self.members) - 1
+        others = f" and {more} more" if more else ""
+        return f"CoupledGroup({self.role} {self.size}, {self.status}, {name}:{dim}{others})"
+
+    def _repr_html_(self) -> str:
+        marked = f", decided at graph node {self.marked_at}" if self.marked_at else ""
+        line = f"{self.size} elements, {self.status}{marked}: these places share one index list"
+        return card(f"Coupled group {self.role}", line, table("Places", ("tensor", "dim"), self.members))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from wsel_graph.capture.trace import open_output, untouched_globals
 from wsel_graph.coupling.graph import ModelGraph, trace
 from wsel_graph.coupling.precision import Double
 from wsel_graph.errors import CaptureError
+from wsel_graph.notebook import card, lines
 
 TOLERANCE = 1e-9
 """Largest accepted difference, relative to the largest output element, in float64."""
@@ -63,6 +64,10 @@ class Certificate:
         if self.unknown_ops:
             lines.append(f"operators without a propagation rule (their axes are pinned): {', '.join(self.unknown_ops)}")
         return "\n".join([*lines, self.note] if self.note else lines)
+
+    def _repr_html_(self) -> str:
+        verdict, *others = str(self).splitlines()
+        return card("Certificate", verdict, lines("Besides", others))
 
 
 def verify(

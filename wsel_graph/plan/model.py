@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from wsel_graph.errors import UnknownNameError
+from wsel_graph.notebook import card
 
 Indices: TypeAlias = range | tuple[int, ...]
 """Zero-based elements of one dim; a `range` when they are regularly spaced."""
@@ -285,6 +286,19 @@ class Plan:
             if kept.student == name:
                 return f"{name} {list(kept.shape)} keeps the student's own values: {kept.reason}"
         raise UnknownNameError(f"the plan knows no student tensor named {name!r}")
+
+    def __repr__(self) -> str:
+        return f"Plan({len(self.copies)} copies, {len(self.kept)} kept, {len(self.choices)} choices)"
+
+    def __str__(self) -> str:
+        from wsel_graph.plan.tables import as_text  # which needs the classes of this module
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        from wsel_graph.plan.tables import as_html, headline
+
+        return card("Plan", headline(self), *as_html(self))
 
     def _afterwards(self, name: str) -> Iterator[str]:
         """What calibration data is to do to a tensor once it is filled."""

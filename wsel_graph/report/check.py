@@ -18,11 +18,9 @@ from wsel_graph.planner.joint import Joint, Joints
 from wsel_graph.planner.settings import Governor, subjects_of
 from wsel_graph.planner.values import Asked, Values, asked
 from wsel_graph.report.settle import aligned
-from wsel_graph.selection.model import ComponentRule, ElementRule, LayerRule, RuleFile, ValueRule
+from wsel_graph.selection.model import ComponentRule, ElementRule, LayerRule, RuleFile
+from wsel_graph.selection.reading import component_words, element_words, layer_words, value_words
 from wsel_graph.selection.source import Place
-
-SETTINGS = ("take", "seed", "unit", "consistent", "resize", "rescale", "grow")
-AFTERWARDS = ("compensate", "recalibrate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ def _layers(rules: Sequence[LayerRule], student: Structure) -> list[Governed]:
         number = next((i for i, rule in enumerate(rules) if rule.matches(stage)), None)
         if number is not None:
             own.setdefault(number, []).append(stage)
-    return [Governed(rule.at, _layer_words(rule), "stage", tuple(own.get(i, ()))) for i, rule in enumerate(rules)]
+    return [Governed(rule.at, layer_words(rule), "stage", tuple(own.get(i, ()))) for i, rule in enumerate(rules)]
 
 
 def _components(rules: Sequence[ComponentRule], governing: Governing) -> list[Governed]:
@@ -102,10 +100,10 @@ def _components(rules: Sequence[ComponentRule], governing: Governing) -> list[Go
     governed = []
     for rule in rules:
         if rule.action == "ignore":
-            governed.append(Governed(rule.at, _component_words(rule), "teacher component", tuple(ignored[id(rule)])))
+            governed.append(Governed(rule.at, component_words(rule), "teacher component", tuple(ignored[id(rule)])))
         else:
             names = tuple(name for name, own in found.items() if own is rule)
-            governed.append(Governed(rule.at, _component_words(rule), "tensor", names))
+            governed.append(Governed(rule.at, component_words(rule), "tensor", names))
     return governed
 
 
@@ -149,7 +147,7 @@ def _settle(
 def _group_rule(rule: ElementRule, groups: Iterable[tuple[str, str]]) -> Governed:
     listed = list(groups)
     kinds = tuple(Counter(role for role, _ in listed).items())
-    return Governed(rule.at, _element_words(rule), "group", tuple(place for _, place in listed), kinds)
+    return Governed(rule.at, element_words(rule), "group", tuple(place for _, place in listed), kinds)
 
 
 def _values(rules: RuleFile, student: ModelGraph, matching: Matching | None, plan: Plan | None) -> list[Governed]:
@@ -160,36 +158,6 @@ def _values(rules: RuleFile, student: ModelGraph, matching: Matching | None, pla
         names = (name for name, _ in matching.pieces) if plan is None else (copy.student for copy in plan.copies)
         found = asked(values, student, dict.fromkeys(names), matching.subjects)
     return [
-        Governed(rule.at, _value_words(rule), "tensor", found.governed.get(number, ()))
+        Governed(rule.at, value_words(rule), "tensor", found.governed.get(number, ()))
         for number, rule in enumerate(rules.values)
     ]
-
-
-# -- words
-
-
-def _layer_words(rule: LayerRule) -> str:
-    take = list(rule.take) if isinstance(rule.take, tuple) else rule.take
-    source = f", from {' '.join(rule.source_stage)}" if rule.source_stage is not None else ""
-    return f"stage {' '.join(rule.stage)}: take {take}{source}"
-
-
-def _component_words(rule: ComponentRule) -> str:
-    return f"pair {rule.pair[0]} <- {rule.pair[1]}" if rule.pair is not None else f"{rule.action} {rule.selector}"
-
-
-def _element_words(rule: ElementRule) -> str:
-    given = ((key, getattr(rule, key)) for key in SETTINGS)
-    settings = ", ".join(f"{key} {_value(value)}" for key, value in given if value is not None)
-    return f"every group: {settings}" if rule.selector is None else f"where {rule.selector}: {settings}"
-
-
-def _value_words(rule: ValueRule) -> str:
-    settings = ", ".join(f"{key} {value}" for key in AFTERWARDS if (value := getattr(rule, key)) is not None)
-    return f"every component: {settings}" if rule.selector is None else f"where {rule.selector}: {settings}"
-
-
-def _value(value: object) -> object:
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(str, value))}]"
-    return str(value).lower() if isinstance(value, bool) else value

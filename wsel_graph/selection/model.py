@@ -161,6 +161,16 @@ class RuleFile:
     version: int = 1
     values: tuple[ValueRule, ...] = ()
 
+    def __repr__(self) -> str:
+        counts = ((name, len(getattr(self, name))) for name in ("layers", "components", "elements", "values"))
+        said = ", ".join(f"{count} {name[:-1]} rule{'s' * (count > 1)}" for name, count in counts if count)
+        return f"RuleFile({self.source}: {said or 'no rules'})"
+
+    def _repr_html_(self) -> str:
+        from wsel_graph.selection.reading import as_html  # which needs the classes of this module
+
+        return as_html(self)
+
 
 def captures(pattern: str, name: str) -> tuple[str, ...] | None:
     """The texts that the `*` of a pattern match in a name, each as short as possible; None if it does not match.

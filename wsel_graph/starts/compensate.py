@@ -11,10 +11,10 @@ Very Deep Neural Networks", arXiv:1707.06168, section 3.1), here for any pair of
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ from torch import nn
 from wsel_graph.apply.memory import apply_plan
 from wsel_graph.capture.inputs import Inputs, normalize_inputs
 from wsel_graph.errors import CompensationError
+from wsel_graph.notebook import card, table
 from wsel_graph.plan import Plan
+from wsel_graph.progress import watched
 from wsel_graph.starts.fits import Outcome
 from wsel_graph.starts.journal import Journal, digest
 from wsel_graph.starts.settings import Aims, Repair, Settings
-from wsel_graph.starts.walk import Event, Walk
+from wsel_graph.starts.walk import Walk
 from wsel_graph.stores.memory import named_tensors
 
 TOLERATED = 1e-6
@@ -60,6 +62,25 @@ class Compensation:
     def fitted(self) -> tuple[str, ...]:
         """The parameters whose values were changed."""
         return () if self.put_back else tuple(outcome.name for outcome in self.outcomes if outcome.fitted)
+
+    def __repr__(self) -> str:
+        back = ", put back" if self.put_back else ""
+        return f"Compensation({len(self.fitted)} of {len(self.outcomes) + len(self.kept)} parameters fitted{back})"
+
+    def _repr_html_(self) -> str:
+        count = len(self.outcomes) + len(self.kept)
+        line = f"{len(self.fitted)} of {count} parameters fitted to the teacher's activations"
+        if self.results is not None:
+            line += "; relative error of the results {:.3g} selected, {:.3g} fitted".format(*self.results)
+        if self.put_back:
+            line += "; PUT BACK, because that is worse: give more, and more varied, batches"
+        rows = [(item.name, f"{item.before:.3g}", f"{item.after:.3g}", item.how) for item in self.outcomes]
+        return card(
+            "Compensation",
+            line,
+            table("Parameters", ("name", "error selected", "chosen", "how"), rows),
+            table("Not fitted", ("name", "why"), self.kept, folded=True),
+        )
 
     def __str__(self) -> str:
         lines = [f"Fitted {len(self.fitted)} of {len(self.outcomes) + len(self.kept)} parameters on held-out rows"]
@@ -116,7 +137,7 @@ def compensate(
         rows: Rows to measure per operator, as a multiple of its inputs.
         seed: Of the draw of these rows.
         resume: A folder that keeps every fit, so that an interrupted compensation goes on from there.
-        progress: Show a progress bar; by default where stderr is a terminal.
+        progress: Show a progress bar; by default in a terminal and in a notebook.
     Raises:
         CompensationError: If there are no batches, those of the two models do not correspond, or a setting is odd.
         WselError: If a model cannot run on them, or the plan does not fit. The student is unchanged then.
@@ -134,7 +155,9 @@ def compensate(
         judged = not any(kept.parameter for kept in plan.kept)  # own values of the student say nothing
         before = walk.error_of_results() if judged else None
         selected = {copy.student: walk.tensors[copy.student].detach().clone() for copy in plan.copies}
-        outcomes = walk.run(walk.compensation(plan), Journal(resume, key), _watch("Compensating", progress))
+        outcomes = walk.run(
+            walk.compensation(plan), Journal(resume, key), partial(watched, title="Compensating", show=progress)
+        )
         after = None if before is None else walk.error_of_results()
         worse = before is not None and after is not None and not after <= before * (1 + TOLERATED)
         if worse:
@@ -155,7 +178,7 @@ def recalibrate(
         student: A network with batch norms.
         calibration: Batches of inputs, each as `example_inputs`; no labels. All of them count.
         memory: Bytes for activations; more go to disk.
-        progress: Show a progress bar; by default where stderr is a terminal.
+        progress: Show a progress bar; by default in a terminal and in a notebook.
     Raises:
         CompensationError: If there are no batches, or no batch norms with running statistics.
     """
@@ -164,7 +187,7 @@ def recalibrate(
     if not events and not walk.kept:
         raise CompensationError(f"{type(student).__name__} has no batch norms with running statistics to recalibrate.")
     with _all_or_nothing(named_tensors(student), {name for event in events for name in event.fit.names}):
-        outcomes = walk.run(events, Journal(None, ""), _watch("Recalibrating", progress))
+        outcomes = walk.run(events, Journal(None, ""), partial(watched, title="Recalibrating", show=progress))
     return Compensation(tuple(outcomes), tuple(walk.kept.items()), peak=walk.peak, spilled=walk.spilled)
 
 
@@ -192,12 +215,3 @@ def _restore(tensors: Mapping[str, torch.Tensor], values: Mapping[str, torch.Ten
     with torch.no_grad():
         for name, own in values.items():
             tensors[name].copy_(own)
-
-
-def _watch(title: str, progress: bool | None) -> Callable[[Iterable[Event]], Iterable[Event]]:
-    if not (sys.stderr.isatty() if progress is None else progress):
-        return lambda events: events
-    from rich.console import Console
-    from rich.progress import track
-
-    return lambda events: track(events, title, console=Console(stderr=True))

@@ -6,6 +6,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsel_graph import notebook
 from wsel_graph.starts.rates import Rate
 from wsel_graph.starts.slopes import Slope
 
@@ -102,6 +103,28 @@ class Diagnosis:
         from wsel_graph.starts.tables import text  # which loads rich
 
         return text(self)
+
+    def __repr__(self) -> str:
+        rate = "" if self.rate is None else f", rate {self.rate.rate}"
+        return f"Diagnosis({len(self.blocks)} blocks, {len(self.warnings)} warnings{rate})"
+
+    def _repr_html_(self) -> str:
+        from wsel_graph.starts.picture import svg
+        from wsel_graph.starts.tables import number
+
+        line = "no warnings" if not self.warnings else f"{len(self.warnings)} warnings"
+        rows = [
+            (row.name, *map(number, (row.student, row.teacher, row.fresh, row.explained, row.median)))
+            for row in self.blocks
+        ]
+        return notebook.card(
+            "Diagnosis",
+            line if self.rate is None else f"{line}; {self.rate}",
+            notebook.lines("Warnings", self.warnings),
+            notebook.table("Activations", ("block", "student", "teacher", "fresh", "explained", "of operators"), rows),
+            notebook.folded("Picture", svg(self)) if self.blocks else "",
+            notebook.lines("Notes", self.notes),
+        )
 
     def plot(self, path: str | Path) -> None:
         """Write a picture as SVG: scales of activations on a logarithmic axis, and explained variances.
