@@ -32,6 +32,7 @@ class PairedStage:
     teacher: tuple[tuple[int, ...], ...]
     partners: tuple[tuple[int, int], ...]  # (student, teacher); a student block with several is their average
     influence: tuple[float | None, ...] = ()  # of every teacher block, where it decided
+    rule: str = ""  # where the layer rule that chose is written
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ class NodePairs:
     @property
     def layers(self) -> tuple[LayerMap, ...]:
         """Which teacher blocks fill which student block."""
-        return tuple(LayerMap(own.name, len(own.teacher), own.partners, own.influence) for own in self.stages)
+        return tuple(LayerMap(own.name, len(own.teacher), own.partners, own.influence, own.rule) for own in self.stages)
 
 
 def pair_structures(governing: Governing) -> NodePairs:
@@ -114,7 +115,8 @@ def _pair_stages(governing: Governing, ours: int, theirs: int, found: NodePairs)
             found.also |= {node: (*found.also.get(node, ()), partner) for node, partner in further.items()}
     known = tuple(None if math.isinf(value) else value for value in influence or ())
     partners = tuple((ours, other) for ours in sorted(runs) for other in runs[ours])
-    found.stages.append(PairedStage(name, tuple(map(_nodes, small)), tuple(map(_nodes, large)), partners, known))
+    blocks = tuple(map(_nodes, small)), tuple(map(_nodes, large))
+    found.stages.append(PairedStage(name, *blocks, partners, known, governing.layer_rule(name)))
 
 
 def _runs(

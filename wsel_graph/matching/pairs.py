@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import MatchError
-from wsel_graph.matching.blocks import NO_BLOCK, pair_structures
+from wsel_graph.matching.blocks import NO_BLOCK, NodePairs, pair_structures
 from wsel_graph.matching.exits import PairedExits, paired_exits
 from wsel_graph.matching.names import pieces_by_name
+from wsel_graph.matching.outline import outline
 from wsel_graph.matching.pieces import Found, PieceFinder
 from wsel_graph.matching.sides import Piece
 from wsel_graph.matching.structure import Structure, structure
 from wsel_graph.matching.subjects import Subjects
 from wsel_graph.matching.wishes import Governing, Wishes, forced_teacher
-from wsel_graph.plan import LayerMap
+from wsel_graph.plan import LayerMap, Outline
 from wsel_graph.selection.model import ComponentRule
 from wsel_graph.selection.subject import Subject
 
@@ -35,6 +36,7 @@ class Matching:
         subjects: Every student tensor's component as selection rules see it, by the tensor's first name.
         required: Tensors that must be filled, each with the place of the rule that says so.
         exits: Where the paired blocks of every stage end.
+        outlines: Student and teacher as they were seen, for reports.
     """
 
     pieces: tuple[tuple[str, tuple[Piece, ...]], ...]
@@ -47,6 +49,7 @@ class Matching:
     required: Mapping[str, str]
     also: Mapping[str, tuple[tuple[Piece, ...], ...]]
     exits: tuple[PairedExits, ...] = ()
+    outlines: tuple[Outline, ...] = ()
 
 
 NO_WISHES = Wishes()
@@ -87,7 +90,14 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
         required,
         found.also,
         paired_exits(governing.student, governing.teacher, nodes),
+        _outlines(governing, nodes),
     )
+
+
+def _outlines(governing: Governing, nodes: NodePairs) -> tuple[Outline, Outline]:
+    ours = {stage.student[0][0]: stage.student for stage in nodes.stages}
+    theirs = {stage.teacher[0][0]: stage.teacher for stage in nodes.stages}
+    return outline(governing.student, ours), outline(governing.teacher, theirs)
 
 
 def _kept(governing: Governing, rules: Mapping[str, ComponentRule]) -> dict[str, str]:

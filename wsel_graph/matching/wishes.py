@@ -49,6 +49,11 @@ class Governing:
         rule = self._layer_rule(stage)
         return rule.take if rule is not None else "first"
 
+    def layer_rule(self, stage: str) -> str:
+        """Where the rule that governs a student stage is written; empty where none does."""
+        rule = self._layer_rule(stage)
+        return "" if rule is None else rule.at.short
+
     def influence(self, theirs: int, length: int) -> Sequence[float] | None:
         """How much every block of a teacher stage, given by item number, changes its stream; None when not known."""
         return self.wishes.influence.get(self.teacher.stage_names[theirs], {}).get(length)

@@ -15,5 +15,6 @@ from wsel_graph.plan.model import compact as compact
 from wsel_graph.plan.model import describe_indices as describe_indices
 from wsel_graph.plan.model import describe_mix as describe_mix
 from wsel_graph.plan.model import describe_resize as describe_resize
+from wsel_graph.plan.outline import Outline as Outline
 from wsel_graph.plan.serial import load_plan as load_plan
 from wsel_graph.plan.serial import save_plan as save_plan

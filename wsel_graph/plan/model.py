@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from wsel_graph.errors import UnknownNameError
 from wsel_graph.notebook import card
+from wsel_graph.plan.outline import Outline
 
 Indices: TypeAlias = range | tuple[int, ...]
 """Zero-based elements of one dim; a `range` when they are regularly spaced."""
@@ -157,6 +158,7 @@ class Choice:
     student_size: int
     method: str
     members: tuple[str, ...]  # student places, "name:dim"
+    rule: str = field(default="", compare=False)  # where the selection rule that governed it is written
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ class LayerMap:
     teacher_depth: int
     pairs: tuple[tuple[int, int], ...]  # (student, teacher)
     influence: tuple[float | None, ...] = ()  # of every teacher block, where it decided; None where not known
+    rule: str = field(default="", compare=False)  # where the selection rule that governed it is written
 
     @property
     def blocks(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
@@ -263,6 +266,7 @@ class Plan:
     compensate: tuple[str, ...] = ()  # student weights that rules ask to fit on calibration data; first names
     recalibrate: tuple[str, ...] = ()  # running means of the batch norms whose statistics rules ask to estimate anew
     features: tuple[Feature, ...] = ()  # what can be compared while the student learns from the teacher
+    outlines: tuple[Outline, ...] = field(default=(), compare=False, repr=False)  # student and teacher, for reports
 
     def save(self, path: str | Path) -> None:
         """Write the plan to a JSON file, which `load_plan` reads; the file is there whole or not at all.

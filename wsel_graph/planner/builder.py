@@ -117,6 +117,7 @@ class _Builder:
             after.compensate,
             after.recalibrate,
             tuple(features),
+            self.matching.outlines,
         )
 
     def _copy(

@@ -141,9 +141,9 @@ class Chooser:
         chosen = self._chosen[run] = self._decide(run)
         if chosen.name == "whole":  # also where only one model has the axis
             small = large = max(small, large)
-        self.choices.append(
-            Choice(self._role(run), status(self._joints, run), large, small, chosen.name, self._joints.places(run[-1]))
-        )
+        places = self._joints.places(run[-1])
+        rule = self.settings(run).places.get(_decisive(chosen.name), "")
+        self.choices.append(Choice(self._role(run), status(self._joints, run), large, small, chosen.name, places, rule))
 
     def _decide(self, run: Run) -> Chosen:
         small, large = sizes(run)
@@ -350,6 +350,12 @@ class Chooser:
 def _positions(axis: Axis, picks: Mapping[tuple[Atom, ...], Sequence[int]]) -> Sequence[int]:
     single = {atoms[0]: elements for atoms, elements in picks.items() if len(atoms) == 1}
     return flat_positions(axis, single, {atoms: elements for atoms, elements in picks.items() if len(atoms) > 1})
+
+
+def _decisive(name: str) -> str:
+    """The key of a rule that decides about what is chosen under this name; nothing decides about whole axes."""
+    keys = {"whole": "", "interpolated": "resize", "kept": "resize", "tiled": "grow", "grown": "grow"}
+    return keys.get(name.partition(",")[0], "take")
 
 
 def _flat_word(run: Run) -> str:

@@ -8,12 +8,12 @@ taken only where its `where` names the group's role, so that a rule for everythi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
-from wsel_graph.planner.elements import Elements, Method
+from wsel_graph.planner.elements import Elements, Method, method_name
 from wsel_graph.selection.model import ElementRule, Merge, Score, TokenMap
 from wsel_graph.selection.selector import Selector
 from wsel_graph.selection.subject import Subject
@@ -28,6 +28,7 @@ class Settings:
         named: Whether somebody named the elements of this very group: an override, or a rule with a list.
         resize: `interpolate`, `keep` or `error`; None leaves it to the reason why the group is pinned.
         rescale: Some of `variance`, `norm` and `attention`.
+        places: For every key that a rule set, where that rule is written.
     """
 
     take: Method | TokenMap | Score | Merge
@@ -38,6 +39,7 @@ class Settings:
     resize: str | None
     rescale: frozenset[str]
     grow: str
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 class Governor:
@@ -57,10 +59,13 @@ class Governor:
         Raises:
         """
         own, rules = self._elements, self._matching(subjects)
-        take, named = self._take(rules, pinned, key)
+        places: dict[str, str] = {}
+        take, named = self._take(rules, pinned, key, places)
 
         def first(name: str, given: Any, default: Any) -> Any:
             found = self._first(rules, name)
+            if found is not None and given is None:
+                places[name] = found.at.short
             return given if given is not None else default if found is None else getattr(found, name)
 
         return Settings(
@@ -72,6 +77,7 @@ class Governor:
             resize=first("resize", None, None),
             rescale=_ways(first("rescale", None, "none")),
             grow=first("grow", None, "error"),
+            places=places,
         )
 
     def _matching(self, subjects: Callable[[], Sequence[Subject]]) -> list[tuple[int, ElementRule]]:
@@ -89,14 +95,22 @@ class Governor:
         return None
 
     def _take(
-        self, rules: Iterable[tuple[int, ElementRule]], pinned: str | None, key: str | None
+        self,
+        rules: Iterable[tuple[int, ElementRule]],
+        pinned: str | None,
+        key: str | None,
+        places: dict[str, str],
     ) -> tuple[Method | TokenMap | Score | Merge, bool]:
         rule = self._first([item for item in rules if _may_take(item[1], pinned)], "take")
         if key is not None:
+            places["take"] = f"overrides[{key!r}]"
             return self._elements.overrides[key], True
+        if rule is not None and (_decides(rule, pinned) or self._elements.method is None):
+            places["take"] = rule.at.short
         if rule is not None and _decides(rule, pinned):
             return _usable(rule), True
         if self._elements.method is not None:
+            places["take"] = f"method={method_name(self._elements.method)!r}"
             return self._elements.method, False
         return ("uniform" if rule is None else _usable(rule)), False
 

@@ -21,13 +21,10 @@ from wsel_graph.selection.language import FILE, RECORDS
 from wsel_graph.selection.model import ElementRule
 from wsel_graph.selection.model import RuleFile as RuleFile
 from wsel_graph.selection.reach import unreachable_rules
+from wsel_graph.selection.source import FOLDERS as FOLDERS
 from wsel_graph.selection.source import Source, Span, read_source
 from wsel_graph.selection.tokens import TokenMapFault, read_token_map
 from wsel_graph.selection.tree import List, Mapping, parse
-
-_HERE = Path(__file__).resolve().parent.parent
-FOLDERS = (_HERE / "rules", _HERE.parent / "rules")
-"""Where shipped rule files are: inside the installed package, or beside it in a checkout."""
 
 MAX_FILES = 64
 """Most files that one file may extend, directly and through others."""

@@ -14,6 +14,10 @@ from wsel_graph.errors import SelectionRuleError
 MAX_BYTES = 256 * 1024
 """Largest rule file that is read. The largest sensible one, an explicit list of elements per group, is far smaller."""
 
+_HERE = Path(__file__).resolve().parent.parent
+FOLDERS = (_HERE / "rules", _HERE.parent / "rules")
+"""Where shipped rule files are: inside the installed package, or beside it in a checkout."""
+
 _SHOWN = 100  # characters of a source line that a fault prints
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # the line ends of YAML, so that its line numbers are ours
 
@@ -28,6 +32,16 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
+
+    @property
+    def short(self) -> str:
+        """The same, with a shipped file by its name alone: wherever the package is, plans say the same.
+
+        >>> Place("my/rules.yaml", 3, 5).short, Place(str(FOLDERS[0] / "default.yaml"), 6, 5).short
+        ('my/rules.yaml:3:5', 'default.yaml:6:5')
+        """
+        file = Path(self.file)
+        return f"{file.name if file.parent in FOLDERS else self.file}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True, slots=True)
