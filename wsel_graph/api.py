@@ -29,6 +29,7 @@ from wsel_graph.planner.builder import build_plan
 from wsel_graph.planner.elements import ElementFunction, Elements, Method
 from wsel_graph.planner.values import Values
 from wsel_graph.starts.compensate import Compensation, compensate
+from wsel_graph.stores import Teacher
 
 if TYPE_CHECKING:
     from wsel_graph.report.settle import Decisions
@@ -227,15 +228,29 @@ def _refuse_unknown(student: ModelGraph, keep: Iterable[str]) -> None:
             raise PlanError(f"keep: no student tensor matches {pattern!r}{hint}")
 
 
-def apply(plan: Plan, student: nn.Module, teacher: nn.Module | Mapping[str, torch.Tensor]) -> None:
-    """Copy what the plan says, in place. All checks come first: a failed call leaves the student untouched.
+def apply(
+    plan: Plan,
+    student: nn.Module | Mapping[str, torch.Tensor],
+    teacher: Teacher,
+    *,
+    check_finite: bool = True,
+    progress: bool | None = None,
+) -> None:
+    """Copy what the plan says, in place. All checks come first: a failed call leaves the student as it was.
+
+    Of files, only the rows that the plan selects are read, a few megabytes at a time, where the format allows it.
 
     Args:
-        teacher: A module, or a state dict.
+        student: A module, or a state dict whose tensors are written to.
+        teacher: A module; a state dict; or the path of a `.safetensors` file, of the index of a sharded checkpoint
+            (`.json`), of a pickled file (`.pt`, `.pth`, `.bin`, `.ckpt`; read with `weights_only=True`), or of a folder
+            that `torch.distributed.checkpoint` or transformers wrote.
+        check_finite: Refuse teacher values that are not finite, or would not be in the student's dtype.
+        progress: Show a progress bar; by default where stderr is a terminal.
     Raises:
-        PlanError: If the tensors are not those of the plan.
+        PlanError: If the tensors are not those of the plan, a file is damaged, or a value is not finite.
     """
-    apply_plan(plan, student, teacher)
+    apply_plan(plan, student, teacher, check_finite=check_finite, progress=progress)
 
 
 def initialize(

@@ -1,37 +1,72 @@
-"""Apply a plan in memory: check everything, gather everything, then write. A failed call changes nothing."""
+"""Apply a plan to tensors in memory: check everything, then read and write in pieces. A failed call changes nothing."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import nn
 
-from wsel_graph.apply.merge import merge_faults, merged
-from wsel_graph.apply.resize import resized
+from wsel_graph.apply.finite import finite, not_finite
+from wsel_graph.apply.gather import combined, pieces
+from wsel_graph.apply.gather import gathered as gathered
+from wsel_graph.apply.merge import merge_faults
+from wsel_graph.apply.undo import Undo
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Copy, Indices, Plan
-from wsel_graph.stores.memory import named_tensors, select
+from wsel_graph.progress import tracked
+from wsel_graph.stores import MemorySource, Teacher, TensorInfo, TensorSource, open_source
+from wsel_graph.stores.memory import named_tensors, put, select, transfer
 
 Tensors = Mapping[str, torch.Tensor]
+Infos = Mapping[str, TensorInfo]
 
 LISTED = 20
 """How many faults an error lists."""
 
 
-def apply_plan(plan: Plan, student: nn.Module | Tensors, teacher: nn.Module | Tensors) -> None:
+def apply_plan(
+    plan: Plan,
+    student: nn.Module | Tensors,
+    teacher: Teacher,
+    *,
+    check_finite: bool = True,
+    progress: bool | None = None,
+) -> None:
     """Write the selected teacher elements into the student's tensors, in place.
 
-    Values are cast to the student's dtype and moved to its device.
+    Values are cast to the student's dtype and moved to its device. Names, shapes, dtypes and file lengths are checked
+    before anything is read; then tensor after tensor is read and written, in pieces of a few megabytes. What a tensor
+    held is kept until the end, so that a failure half-way, of a file or for a value that is not finite, is undone:
+    `undo.LIMIT` bytes in memory, more in a temporary file without a name.
 
+    Args:
+        teacher: A module, a state dict, or a path: see `stores.open_source`.
+        check_finite: Refuse values that are not finite, or would not be in the student's dtype.
+        progress: Show a progress bar; by default where stderr is a terminal.
     Raises:
-        PlanError: If the tensors are not those of the plan; lists every fault. Nothing is changed then.
+        PlanError: If the tensors are not those of the plan (lists every fault), a file is damaged or cannot be read, or
+            a value is not finite. Nothing is changed then.
     """
     if student is teacher:
         raise PlanError("student and teacher are the same object: nothing can be initialised from itself")
-    targets, sources = named_tensors(student), named_tensors(teacher)
+    targets = named_tensors(student)
+    source = open_source(teacher, {part.teacher for copy in plan.copies for part in copy.sources})
+    try:
+        check_tensors(plan, targets, source.tensors if isinstance(source, MemorySource) else source.infos())
+        with torch.no_grad(), Undo() as undo:
+            _write(tracked(plan.copies, "Applying", progress), targets, source, undo, check_finite)
+    finally:
+        source.close()
+
+
+def check_tensors(plan: Plan, targets: Tensors, sources: Tensors | Infos) -> None:
+    """Refuse, before anything is read, a plan that is not for these tensors.
+
+    Raises:
+        PlanError: Lists every fault.
+    """
     parts = [(copy, part) for copy in plan.copies for part in copy.sources]
     faults = [
         fault for copy, part in parts for fault in (*merge_faults(copy, part), *find_faults(part, targets, sources))
@@ -41,29 +76,39 @@ def apply_plan(plan: Plan, student: nn.Module | Tensors, teacher: nn.Module | Te
     if faults:
         listed = "".join(f"\n  - {fault}" for fault in faults[:LISTED]) + ("\n  - ..." if len(faults) > LISTED else "")
         raise PlanError(f"the plan does not fit these tensors ({len(faults)} faults), nothing was changed:{listed}")
-    with torch.no_grad():
-        _write([(targets[copy.student], copy.region, _gather(copy, targets, sources)) for copy in plan.copies])
 
 
-def _write(changes: list[tuple[torch.Tensor, tuple[Indices, ...] | None, torch.Tensor]]) -> None:
-    """Write all values; when one write fails, undo those before it."""
-    undo: list[tuple[torch.Tensor, torch.Tensor]] = []
+def _write(copies: Iterable[Copy], targets: Tensors, source: TensorSource, undo: Undo, check_finite: bool) -> None:
+    """Read and write all values; when one step fails, undo those before it."""
+    kept: set[str] = set()
     try:
-        for target, region, values in changes:
-            undo.append((target, target.clone()))
-            _place(target, region, values)
+        for copy in copies:
+            target = targets[copy.student].detach()
+            if copy.student not in kept:
+                kept.add(copy.student)
+                undo.keep(target)
+            for piece in pieces(copy):
+                values = combined(piece, source)
+                written = _place(target, piece.region, values)
+                if check_finite and not finite(written):
+                    raise PlanError(f"{not_finite(piece, source)}. Nothing was changed.")
     except BaseException:
-        for target, before in reversed(undo):
-            with contextlib.suppress(RuntimeError):  # the write that failed cannot be undone, and need not be
-                target.copy_(before)
+        undo.restore()
         raise
 
 
-def _place(target: torch.Tensor, region: tuple[Indices, ...] | None, values: torch.Tensor) -> None:
+def _place(target: torch.Tensor, region: tuple[Indices, ...] | None, values: torch.Tensor) -> torch.Tensor:
+    """Write values to a region; gives them as they are in the target's dtype."""
     if region is None:
-        target.copy_(values)
-    else:
-        target[_grid(region, target)] = values
+        transfer(target, values)
+        return target
+    if all(isinstance(items, range) and items.step > 0 for items in region):
+        part = select(target, region)
+        transfer(part, values)
+        return part
+    values = values.to(device=target.device, dtype=target.dtype)
+    put(target, region, values)
+    return values
 
 
 def placed(copy: Copy, target: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -72,16 +117,10 @@ def placed(copy: Copy, target: torch.Tensor, values: torch.Tensor) -> torch.Tens
     return target
 
 
-def _grid(region: tuple[Indices, ...], tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """An index that addresses a region given dim by dim."""
-    lists = [torch.tensor(list(indices), dtype=torch.int64, device=tensor.device) for indices in region]
-    return torch.meshgrid(lists, indexing="ij")
-
-
 # -- checks
 
 
-def find_faults(copy: Copy, targets: Tensors, sources: Tensors) -> list[str]:
+def find_faults(copy: Copy, targets: Tensors, sources: Tensors | Infos) -> list[str]:
     """Everything that would keep one copy from being right."""
     faults = [
         *_tensor_faults("student", copy.student, copy.student_shape, targets),
@@ -89,7 +128,7 @@ def find_faults(copy: Copy, targets: Tensors, sources: Tensors) -> list[str]:
     ]
     if not faults:
         faults.extend(_write_faults(copy.student, targets[copy.student]))
-        if sources[copy.teacher].is_complex() and not targets[copy.student].is_complex():
+        if sources[copy.teacher].dtype.is_complex and not targets[copy.student].is_complex():
             faults.append(f"teacher {copy.teacher} is complex, student {copy.student} is not: values would be lost")
     return [*faults, *_index_faults(copy)]
 
@@ -133,16 +172,16 @@ def _outside(where: str, lists: tuple[Indices, ...], shape: tuple[int, ...], who
             yield f"{where} {dim}: elements outside {whose} 0..{large - 1}"
 
 
-def _tensor_faults(side: str, name: str, shape: tuple[int, ...], tensors: Tensors) -> Iterator[str]:
+def _tensor_faults(side: str, name: str, shape: tuple[int, ...], tensors: Tensors | Infos) -> Iterator[str]:
     tensor = tensors.get(name)
-    if not isinstance(tensor, torch.Tensor):
+    if not isinstance(tensor, (torch.Tensor, TensorInfo)):
         yield f"the {side} has no tensor {name}" if tensor is None else f"{side} {name} is a {type(tensor).__name__}"
         return
     if tuple(tensor.shape) != shape:
         yield f"{side} {name} has shape {list(tensor.shape)}, the plan says {list(shape)}"
-    if tensor.device.type == "meta":
+    if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
         yield f"{side} {name} is on the meta device: materialise it first (to_empty, or load weights)"
-    if tensor.is_quantized or not (tensor.is_floating_point() or tensor.is_complex()):
+    if not (tensor.dtype.is_floating_point or tensor.dtype.is_complex):
         yield f"{side} {name} is {tensor.dtype}, not floating point: dequantize it first"
 
 
@@ -153,10 +192,11 @@ def _write_faults(name: str, tensor: torch.Tensor) -> Iterator[str]:
         yield f"student {name} repeats its elements in memory (expanded): clone it first"
 
 
-def find_overlaps(copies: tuple[Copy, ...], targets: Tensors, sources: Tensors) -> Iterator[str]:
+def find_overlaps(copies: tuple[Copy, ...], targets: Tensors, sources: Tensors | Infos) -> Iterator[str]:
     """Tensors whose memory a write would change behind the plan's back."""
     written = [("student", name, targets[name]) for name in dict.fromkeys(copy.student for copy in copies)]
-    read = [("teacher", part.teacher, sources[part.teacher]) for copy in copies for part in copy.sources]
+    found = ((part.teacher, sources[part.teacher]) for copy in copies for part in copy.sources)
+    read = [("teacher", name, tensor) for name, tensor in found if isinstance(tensor, torch.Tensor)]
     spans = sorted(
         (*_span(tensor), side, name) for side, name, tensor in written + read if tensor.numel() and tensor.data_ptr()
     )
@@ -172,35 +212,3 @@ def _span(tensor: torch.Tensor) -> tuple[str, int, int]:
     """Device, and the first and last byte (excluded) that a tensor may touch."""
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return str(tensor.device), tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
-
-
-# -- values
-
-
-def _gather(copy: Copy, targets: Tensors, sources: Tensors) -> torch.Tensor:
-    target = targets[copy.student]
-    block = gathered(copy, sources[copy.teacher].detach())
-    for other in copy.also:
-        block = block + gathered(other, sources[other.teacher].detach()).to(block.device)
-    return block.to(device=target.device, dtype=target.dtype)
-
-
-def gathered(copy: Copy, source: torch.Tensor) -> torch.Tensor:
-    """What a copy takes from its own teacher tensor, laid out as the student's region has it; `also` is left out.
-
-    In the teacher's dtype; in float32 at least where values are added up.
-    """
-    mixed = {mix.dim for mix in copy.mix}
-    indices = (range(size) if dim in mixed else copy.indices[dim] for dim, size in enumerate(source.shape))
-    block = select(source, tuple(indices))
-    if copy.mix or copy.also or copy.scale != 1:
-        block = block.to(torch.promote_types(block.dtype, torch.float32))
-    for mix in copy.mix:
-        block = merged(block, mix)
-    for resize in copy.resize:
-        block = resized(block, resize)
-    if copy.scale != 1:
-        block = block * copy.scale
-    if copy.view is not None:
-        block = block.reshape(copy.view.shape).permute(copy.view.order).reshape(copy.target_shape)
-    return block

@@ -26,7 +26,7 @@ from wsel_graph.capture.inputs import Inputs, normalize_inputs
 from wsel_graph.errors import CompensationError
 from wsel_graph.notebook import card, table
 from wsel_graph.plan import Plan
-from wsel_graph.progress import watched
+from wsel_graph.progress import tracked
 from wsel_graph.starts.fits import Outcome
 from wsel_graph.starts.journal import Journal, digest
 from wsel_graph.starts.settings import Aims, Repair, Settings
@@ -156,7 +156,7 @@ def compensate(
         before = walk.error_of_results() if judged else None
         selected = {copy.student: walk.tensors[copy.student].detach().clone() for copy in plan.copies}
         outcomes = walk.run(
-            walk.compensation(plan), Journal(resume, key), partial(watched, title="Compensating", show=progress)
+            walk.compensation(plan), Journal(resume, key), partial(tracked, title="Compensating", show=progress)
         )
         after = None if before is None else walk.error_of_results()
         worse = before is not None and after is not None and not after <= before * (1 + TOLERATED)
@@ -187,7 +187,7 @@ def recalibrate(
     if not events and not walk.kept:
         raise CompensationError(f"{type(student).__name__} has no batch norms with running statistics to recalibrate.")
     with _all_or_nothing(named_tensors(student), {name for event in events for name in event.fit.names}):
-        outcomes = walk.run(events, Journal(None, ""), partial(watched, title="Recalibrating", show=progress))
+        outcomes = walk.run(events, Journal(None, ""), partial(tracked, title="Recalibrating", show=progress))
     return Compensation(tuple(outcomes), tuple(walk.kept.items()), peak=walk.peak, spilled=walk.spilled)
 
 
