@@ -146,7 +146,10 @@ def compensate(
     batches = _batches(calibration, "calibration")
     others = batches if teacher_calibration is None else _batches(teacher_calibration, "teacher_calibration")
     if len(batches) != len(others):
-        raise CompensationError(f"{len(batches)} calibration batches for the student, {len(others)} for the teacher.")
+        raise CompensationError(
+            f"{len(batches)} calibration batches for the student, {len(others)} for the teacher: give the same "
+            "batches to both, in one order."
+        )
     with _all_or_nothing(named_tensors(student), named_tensors(student)):
         apply_plan(plan, student, teacher)
         walk = Walk((student, teacher), (batches, others), settings)
@@ -185,7 +188,10 @@ def recalibrate(
     walk = Walk((student,), (_batches(calibration, "calibration"),), Settings(memory, rows=1 << 30, least=1 << 62))
     events = walk.recalibration()
     if not events and not walk.kept:
-        raise CompensationError(f"{type(student).__name__} has no batch norms with running statistics to recalibrate.")
+        raise CompensationError(
+            f"{type(student).__name__} has no batch norms with running statistics, so there is nothing to "
+            "recalibrate: leave the call out."
+        )
     with _all_or_nothing(named_tensors(student), {name for event in events for name in event.fit.names}):
         outcomes = walk.run(events, Journal(None, ""), partial(watched, title="Recalibrating", show=progress))
     return Compensation(tuple(outcomes), tuple(walk.kept.items()), peak=walk.peak, spilled=walk.spilled)
