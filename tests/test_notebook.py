@@ -168,20 +168,20 @@ def cell(monkeypatch: pytest.MonkeyPatch) -> Cell:
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(HTML=str, display=made.display))
     monkeypatch.setattr(progress, "PAUSE", 0.0)
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
     return made
 
 
 def test_a_bar_in_a_notebook(cell: Cell) -> None:
-    assert list(progress.watched(["a", "b"], "Fits <1>")) == ["a", "b"]
+    assert list(progress.tracked(["a", "b"], "Fits <1>")) == ["a", "b"]
     texts = [Page(html).text.strip() for html in cell.drawn]
-    assert texts == ["Fits <1>: 0 of 2", "Fits <1>: 1 of 2", "Fits <1>: 2 of 2", "Fits <1>: 2 of 2"]
+    assert texts == ["Fits <1>: 0 of 2", "Fits <1>: 1 of 2", "Fits <1>: 2 of 2"]
     assert "width:50.0%" in cell.drawn[1]
 
 
 def test_items_without_a_length(cell: Cell) -> None:
-    assert list(progress.watched(iter("ab"), "Reading")) == ["a", "b"]
-    assert Page(cell.drawn[0]).text.strip() == "Reading: 0"
-    assert "Reading: 2 of 2" in cell.drawn[-1]
+    assert list(progress.tracked(iter("ab"), "Reading")) == ["a", "b"]
+    assert [Page(html).text.strip() for html in cell.drawn] == ["Reading: 0", "Reading: 1", "Reading: 2"]
 
 
 def test_compensation_shows_its_bar(cell: Cell) -> None:
@@ -190,20 +190,46 @@ def test_compensation_shows_its_bar(cell: Cell) -> None:
     assert "Compensating: 0 of 3" in cell.drawn[0]
 
 
-def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    """Stderr that somebody looks at."""
 
-    shown = Terminal()
-    monkeypatch.setattr(sys, "stderr", shown)
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal in place of stderr."""
+    made = Terminal()
+    monkeypatch.setattr(sys, "stderr", made)
     monkeypatch.setenv("TERM", "xterm")
-    assert list(progress.watched(range(3), "Counting")) == [0, 1, 2]
-    assert "Counting" in shown.getvalue()
-    assert "100%" in shown.getvalue()
+    return made
 
 
-def test_no_bar_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
-    items = [1, 2]
-    assert progress.watched(items, "Counting") is items
-    assert capsys.readouterr().err == ""
+def test_a_bar_in_a_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    assert list(progress.tracked(range(3), "Counting")) == [0, 1, 2]
+    assert "Counting" in terminal.getvalue()
+    assert "100%" in terminal.getvalue()
+
+
+def test_what_is_quick_shows_nothing(terminal: Terminal) -> None:
+    assert list(progress.tracked(range(3), "Counting")) == [0, 1, 2]
+    assert terminal.getvalue() == ""
+
+
+def test_what_is_slow_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    with caplog.at_level("INFO", logger="wsel_graph"):
+        assert list(progress.tracked([1, 2], "Counting")) == [1, 2]
+    assert caplog.messages[0].startswith("Counting: 2 steps in ")
+    assert capsys.readouterr().err == ""  # nobody looks
+
+
+def test_a_bar_ends_when_the_work_fails(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    with pytest.raises(ZeroDivisionError):
+        [1 / item for item in progress.tracked([1, 0], "Dividing")]
+    assert "Dividing" in terminal.getvalue()

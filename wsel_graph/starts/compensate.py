@@ -11,7 +11,7 @@ Very Deep Neural Networks", arXiv:1707.06168, section 3.1), here for any pair of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from wsel_graph.capture.inputs import Inputs, normalize_inputs
 from wsel_graph.errors import CompensationError
 from wsel_graph.notebook import card, table
 from wsel_graph.plan import Plan
-from wsel_graph.progress import watched
+from wsel_graph.progress import tracked
 from wsel_graph.starts.fits import Outcome
 from wsel_graph.starts.journal import Journal, digest
 from wsel_graph.starts.settings import Aims, Repair, Settings
@@ -158,9 +158,7 @@ def compensate(
         judged = not any(kept.parameter for kept in plan.kept)  # own values of the student say nothing
         before = walk.error_of_results() if judged else None
         selected = {copy.student: walk.tensors[copy.student].detach().clone() for copy in plan.copies}
-        outcomes = walk.run(
-            walk.compensation(plan), Journal(resume, key), partial(watched, title="Compensating", show=progress)
-        )
+        outcomes = walk.run(walk.compensation(plan), Journal(resume, key), _watch("Compensating", progress))
         after = None if before is None else walk.error_of_results()
         worse = before is not None and after is not None and not after <= before * (1 + TOLERATED)
         if worse:
@@ -193,7 +191,7 @@ def recalibrate(
             "recalibrate: leave the call out."
         )
     with _all_or_nothing(named_tensors(student), {name for event in events for name in event.fit.names}):
-        outcomes = walk.run(events, Journal(None, ""), partial(watched, title="Recalibrating", show=progress))
+        outcomes = walk.run(events, Journal(None, ""), _watch("Recalibrating", progress))
     return Compensation(tuple(outcomes), tuple(walk.kept.items()), peak=walk.peak, spilled=walk.spilled)
 
 
@@ -221,3 +219,7 @@ def _restore(tensors: Mapping[str, torch.Tensor], values: Mapping[str, torch.Ten
     with torch.no_grad():
         for name, own in values.items():
             tensors[name].copy_(own)
+
+
+def _watch(title: str, progress: bool | None) -> Callable[[Iterable[Event]], Iterable[Event]]:
+    return partial(tracked, title=title, progress=progress)
