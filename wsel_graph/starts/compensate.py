@@ -30,7 +30,7 @@ from wsel_graph.progress import tracked
 from wsel_graph.starts.fits import Outcome
 from wsel_graph.starts.journal import Journal, digest
 from wsel_graph.starts.settings import Aims, Repair, Settings
-from wsel_graph.starts.walk import Walk
+from wsel_graph.starts.walk import Event, Walk
 from wsel_graph.stores.memory import named_tensors
 
 TOLERATED = 1e-6
