@@ -198,25 +198,26 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """A terminal in place of stderr."""
+    """A terminal in place of stderr: called in the test, as pytest puts its own there after the fixtures."""
     made = Terminal()
     monkeypatch.setattr(sys, "stderr", made)
     monkeypatch.setenv("TERM", "xterm")
     return made
 
 
-def test_a_bar_in_a_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = terminal(monkeypatch)
     monkeypatch.setattr(progress, "PATIENCE", 0.0)
     assert list(progress.tracked(range(3), "Counting")) == [0, 1, 2]
-    assert "Counting" in terminal.getvalue()
-    assert "100%" in terminal.getvalue()
+    assert "Counting" in shown.getvalue()
+    assert "100%" in shown.getvalue()
 
 
-def test_what_is_quick_shows_nothing(terminal: Terminal) -> None:
+def test_what_is_quick_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = terminal(monkeypatch)
     assert list(progress.tracked(range(3), "Counting")) == [0, 1, 2]
-    assert terminal.getvalue() == ""
+    assert shown.getvalue() == ""
 
 
 def test_what_is_slow_is_logged(
@@ -229,10 +230,11 @@ def test_what_is_slow_is_logged(
     assert capsys.readouterr().err == ""  # nobody looks
 
 
-def test_a_bar_ends_when_its_reader_leaves(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_ends_when_its_reader_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = terminal(monkeypatch)
     monkeypatch.setattr(progress, "PATIENCE", 0.0)
     items = iter(progress.tracked([1, 2, 3], "Reading"))
     next(items)
     items.close()  # type: ignore[attr-defined]
-    assert "Reading" in terminal.getvalue()
+    assert "Reading" in shown.getvalue()
     assert threading.active_count() == 1  # nothing goes on drawing
