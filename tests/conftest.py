@@ -11,6 +11,10 @@ import os
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests import provoked
+from tests.provoked import pytest_collection_modifyitems as pytest_collection_modifyitems
+
+provoked.install()
 torch.set_num_threads(1)
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +25,36 @@ def example() -> Callable[[str], dict[str, Any]]:
     return lambda name: runpy.run_path(str(FOLDER / name))
 
 
+def prints(name: str) -> list[str]:
+    """What an example's docstring says that it prints: the indented lines at its end."""
+    said = ast.get_docstring(ast.parse((FOLDER / name).read_text(encoding="utf-8"))) or ""
+    return [plain(line) for line in said.partition("\nPrints:\n")[2].splitlines() if line.strip()]
+
+
+def plain(line: str) -> str:
+    """Without runs of spaces; a rounding error of this machine is not compared."""
+    return re.sub(r"relative error [\d.e-]+", "relative error", " ".join(line.split()))
+
+
+SAYING = sorted(file.name for file in FOLDER.glob("*.py") if prints(file.name))
+
+
+@pytest.mark.parametrize("name", SAYING)
+def test_prints_what_it_says(
+    name: str, example: Callable[[str], dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    example(name)["main"]()
+    shown = iter([plain(line) for line in capsys.readouterr().out.splitlines()])
+    for line in prints(name):
+        assert line in shown, f"{line!r} does not follow"
+
+
 def test_no_example_is_left_out() -> None:
     here = Path(__file__).read_text(encoding="utf-8")
-    assert all(f'"{file.name}"' in here for file in FOLDER.glob("*.py"))
+    names = {file.name for file in FOLDER.glob("*.py")}
+    assert all(f'"{name}"' in here for name in names - set(SAYING))
+    index = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\((\w+\.py)\)", index)) == names
     assert all(f"{file.name}" in here for file in (FOLDER / "rules").glob("*.yaml"))
 
 

@@ -168,21 +168,20 @@ def cell(monkeypatch: pytest.MonkeyPatch) -> Cell:
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(HTML=str, display=made.display))
     monkeypatch.setattr(progress, "PAUSE", 0.0)
-    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
     return made
 
 
 def test_a_bar_in_a_notebook(cell: Cell) -> None:
     assert list(progress.tracked(["a", "b"], "Fits <1>")) == ["a", "b"]
     texts = [Page(html).text.strip() for html in cell.drawn]
-    assert texts == ["Fits <1>: 0 of 2", "Fits <1>: 1 of 2", "Fits <1>: 2 of 2", "Fits <1>: 2 of 2"]
+    assert texts == ["Fits <1>: 0 of 2", "Fits <1>: 1 of 2", "Fits <1>: 2 of 2"]
     assert "width:50.0%" in cell.drawn[1]
 
 
 def test_items_without_a_length(cell: Cell) -> None:
     assert list(progress.tracked(iter("ab"), "Reading")) == ["a", "b"]
-    assert Page(cell.drawn[0]).text.strip() == "Reading: 0"
-    assert Page(cell.drawn[-1]).text.strip() == "Reading: 2"
+    assert [Page(html).text.strip() for html in cell.drawn] == ["Reading: 0", "Reading: 1", "Reading: 2"]
 
 
 def test_compensation_shows_its_bar(cell: Cell) -> None:
@@ -191,33 +190,50 @@ def test_compensation_shows_its_bar(cell: Cell) -> None:
     assert any("Compensating: 0 of 3" in html for html in cell.drawn)
 
 
-def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    """Stderr that somebody looks at."""
 
-    shown = Terminal()
-    monkeypatch.setattr(sys, "stderr", shown)
+    def isatty(self) -> bool:
+        return True
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal in place of stderr: called in the test, as pytest puts its own there after the fixtures."""
+    made = Terminal()
+    monkeypatch.setattr(sys, "stderr", made)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(progress, "PAUSE", 0.0)
-    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    return made
+
+
+def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = terminal(monkeypatch)
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
     assert list(progress.tracked(range(3), "Counting")) == [0, 1, 2]
     assert "Counting" in shown.getvalue()
     assert "100%" in shown.getvalue()
 
 
-@pytest.mark.parametrize("show", [True, False, None])
-def test_no_bar_for_what_is_quick_or_where_nobody_looks(
-    show: bool | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_what_is_quick_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = terminal(monkeypatch)
+    assert list(progress.tracked(range(3), "Counting")) == [0, 1, 2]
+    assert shown.getvalue() == ""
+
+
+def test_what_is_slow_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not show:
-        monkeypatch.setattr(progress, "PATIENCE", -1.0)
-    assert list(progress.tracked([1, 2], "Counting", show)) == [1, 2]
-    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    with caplog.at_level("INFO", logger="wsel_graph"):
+        assert list(progress.tracked([1, 2], "Counting")) == [1, 2]
+    assert caplog.messages[0].startswith("Counting: 2 steps in ")
+    assert capsys.readouterr().err == ""  # nobody looks
 
 
-def test_what_takes_long_is_logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "PATIENCE", -1.0)
-    with caplog.at_level("INFO", "wsel_graph"):
-        list(progress.tracked(range(3), "Counting", show=False))
-    assert "Counting: 3 steps in" in caplog.text
+def test_a_bar_ends_when_its_reader_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = terminal(monkeypatch)
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    items = iter(progress.tracked([1, 2, 3], "Reading"))
+    next(items)
+    items.close()  # type: ignore[attr-defined]
+    assert "Reading" in shown.getvalue()
+    assert sys.stderr is shown  # rich has put it back: nothing goes on drawing

@@ -215,7 +215,10 @@ def _as_graph(side: str, model: Model, example_inputs: Any) -> ModelGraph:
 
 def _refuse_same(student: object, teacher: object) -> None:
     if student is teacher:
-        raise PlanError("student and teacher are the same object: nothing can be initialised from itself")
+        raise PlanError(
+            "student and teacher are the same object: nothing can be initialised from itself. Build a student of "
+            "its own"
+        )
 
 
 def _refuse_unknown(student: ModelGraph, keep: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ ROWS = 12
 LETTERS = 160
 """Letters of a cell that are shown."""
 
-_CARD = "font-family:sans-serif;font-size:0.9em;line-height:1.4;max-width:60em"
+_CARD = "font-family:sans-serif;font-size:13px;line-height:1.4;max-width:60em"
 _CELL = "text-align:left;vertical-align:top;padding:1px 10px 1px 0;white-space:normal;overflow-wrap:anywhere"
 _BAR = "height:6px;max-width:30em;border:1px solid currentColor;margin:4px 0"
 
@@ -53,7 +53,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
         lines.append("<tr>" + "".join(f'<td style="{_CELL}">{_short(cell)}</td>' for cell in row) + "</tr>")
     more = len(listed) - ROWS
     after = f"<div>... and {more:,} more</div>" if more > 0 else ""
-    body = f'<table style="border-collapse:collapse">{"".join(lines)}</table>{after}'
+    body = f'<table style="border-collapse:collapse;font-size:inherit">{"".join(lines)}</table>{after}'
     opened = "" if folded else " open"
     return f"<details{opened}><summary>{escape(title)} ({len(listed):,})</summary>{body}</details>"
 

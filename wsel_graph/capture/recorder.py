@@ -114,14 +114,18 @@ class Recorder:
         if (entry := self._by_memory.get(memory)) is not None and entry[0]() is not None:
             return entry[1]
         if memory[0] in self._state_storages:
-            raise CaptureError(f"{self.last_op} reads part of a parameter through a view made out of PyTorch's sight")
+            raise CaptureError(
+                f"{self.last_op} reads part of a parameter through a view made out of PyTorch's sight (`.data` of a "
+                "view, or a C extension). Take the view in forward, with torch functions."
+            )
         return None
 
     def _constant(self, tensor: torch.Tensor) -> fx.Node:
         if tensor.device == META and tensor.dim() > 0:
             raise CaptureError(
                 f"a {list(tensor.shape)} tensor of unknown origin reached {self.last_op}: something made it "
-                "outside PyTorch's dispatcher"
+                "outside PyTorch's dispatcher. Make it in forward with torch functions, or pass a "
+                "torch.export.ExportedProgram of the model."
             )
         if (name := self._originals.get(geometry(tensor)[0])) is not None:
             raise CaptureError(

@@ -89,7 +89,10 @@ def capture(model: nn.Module | Any, example_inputs: Any, rung: str = "meta") -> 
     model, example_inputs = _as_module(model, example_inputs)
     states = collect_states(model)
     if not states:
-        raise CaptureError(f"{type(model).__name__} has no parameters and no buffers: there is nothing to trace.")
+        raise CaptureError(
+            f"{type(model).__name__} has no parameters and no buffers: there is nothing to trace. Pass the model "
+            "that holds the weights."
+        )
     inputs = normalize_inputs(example_inputs, _float_dtype(states))
     if any(state.tensor.device == META for state in states):
         return _attempt("meta", model, states, inputs)

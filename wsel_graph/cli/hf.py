@@ -54,13 +54,15 @@ def _config(transformers: Any, name: str, options: dict[str, Any]) -> Any:
     if file.is_file():
         given = _read_config(file)
     elif file.suffix or "/" in name:
-        raise ExampleInputsError(f"hf:{name}: there is no file {file}")
+        raise ExampleInputsError(
+            f"hf:{name}: there is no file {file}: name a folder with config.json, the file, or a model type such as vit"
+        )
     else:
         given = {"model_type": name}
     kind = given.pop("model_type", None)
     known = transformers.models.auto.configuration_auto.CONFIG_MAPPING
     if kind not in known:
-        hint = near(str(kind), known.keys())
+        hint = near(str(kind), known.keys()) or "; write one such as vit, or a folder that holds config.json"
         raise ExampleInputsError(f"hf:{name}: transformers has no model type {kind!r}{hint}")
     usual = transformers.AutoConfig.for_model(kind)
     for key in options:
@@ -76,7 +78,10 @@ def _read_config(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ExampleInputsError(f"{file} cannot be read: {error}") from error
     if not isinstance(found, dict) or "model_type" not in found:
-        raise ExampleInputsError(f"{file} names no model_type: it is no configuration of transformers")
+        raise ExampleInputsError(
+            f"{file} names no model_type: it is no configuration of transformers. Write one with "
+            "config.save_pretrained(FOLDER)"
+        )
     return found
 
 

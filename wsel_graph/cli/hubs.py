@@ -20,7 +20,9 @@ def build_timm(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """A timm model, with random weights unless `pretrained=true` is among the arguments."""
     timm = import_named("timm")
     if ":" not in name and not timm.is_model(name.partition(".")[0]):  # timm's own local-dir:PATH, hf-hub:NAME pass
-        raise ExampleInputsError(f"timm has no model named {name!r}{near(name, timm.list_models())}")
+        raise ExampleInputsError(
+            f"timm has no model named {name!r}{near(name, timm.list_models())} (timm.list_models() names all)"
+        )
     return timm.create_model(name, **{"pretrained": False, **arguments})  # type: ignore[no-any-return]
 
 
@@ -37,7 +39,10 @@ def build_torchvision(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """A torchvision model, with random weights unless `pretrained=true` or `weights=...` is among the arguments."""
     models = import_named("torchvision.models")
     if name not in models.list_models():
-        raise ExampleInputsError(f"torchvision has no model named {name!r}{near(name, models.list_models())}")
+        raise ExampleInputsError(
+            f"torchvision has no model named {name!r}{near(name, models.list_models())} "
+            "(torchvision.models.list_models() names all)"
+        )
     options = dict(arguments)
     options.setdefault("weights", "DEFAULT" if options.pop("pretrained", False) else None)
     if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:

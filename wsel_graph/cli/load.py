@@ -42,11 +42,11 @@ def import_named(source: str) -> ModuleType:
 def _import_file(path: str, shown: str) -> ModuleType:
     """Once per file: teacher and student may come from the same one, and share its classes."""
     if not Path(path).is_file():
-        raise ExampleInputsError(f"there is no file {shown}")
+        raise ExampleInputsError(f"there is no file {shown}; a relative path starts at {Path.cwd()}")
     name = f"wsel_graph_file_{Path(path).stem}_{abs(hash(path))}"
     found = importlib.util.spec_from_file_location(name, path)
     if found is None or found.loader is None:
-        raise ExampleInputsError(f"{shown} cannot be imported")
+        raise ExampleInputsError(f"{shown} cannot be imported as Python: name a .py file")
     module = sys.modules[name] = importlib.util.module_from_spec(found)  # dataclasses look their module up there
     try:
         with _on_path(str(Path(path).parent)):

@@ -79,7 +79,10 @@ class Named:
         except Exception as error:
             raise ExampleInputsError(f"{self.spec} raised {type(error).__name__}: {error}") from error
         if not isinstance(model, nn.Module):
-            raise ExampleInputsError(f"{self.spec} gave a {type(model).__name__}, not an nn.Module")
+            raise ExampleInputsError(
+                f"{self.spec} gave a {type(model).__name__}, not an nn.Module: name a class or a function that gives "
+                "the model"
+            )
         return model.eval()
 
     def inputs(self, model: nn.Module) -> Any:

@@ -198,7 +198,10 @@ class ModelGraph:
         for group in self.groups:
             if one in group.members and two in group.members:
                 return explain(self._walk, self._nodes, group, one, two)
-        raise UnknownNameError(f"{first[0]} dim {first[1]} and {last[0]} dim {last[1]} share no coupled group")
+        raise UnknownNameError(
+            f"{first[0]} dim {first[1]} and {last[0]} dim {last[1]} share no coupled group: nothing in the graph "
+            "ties them. `graph.groups` lists what is tied"
+        )
 
     def free_fraction(self, *, anchored: bool = True) -> float:
         """Share of parameter elements in tensors with a free (or anchored) axis, from 0 to 1."""

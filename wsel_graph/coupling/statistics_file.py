@@ -82,7 +82,10 @@ def _open(path: str | Path) -> tuple[Mapping[str, str], dict[str, torch.Tensor]]
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise PlanError(f"the statistics {path} cannot be read: {error}") from error
+        raise PlanError(
+            f"the statistics {path} cannot be read: {error}. Give a file that Statistics.save wrote, or collect them "
+            "anew"
+        ) from error
 
 
 def _group(tensors: dict[str, torch.Tensor], key: str, places: tuple[str, ...]) -> GroupStatistics:

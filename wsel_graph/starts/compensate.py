@@ -11,7 +11,7 @@ Very Deep Neural Networks", arXiv:1707.06168, section 3.1), here for any pair of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,7 @@ from wsel_graph.progress import tracked
 from wsel_graph.starts.fits import Outcome
 from wsel_graph.starts.journal import Journal, digest
 from wsel_graph.starts.settings import Aims, Repair, Settings
-from wsel_graph.starts.walk import Walk
+from wsel_graph.starts.walk import Event, Walk
 from wsel_graph.stores.memory import named_tensors
 
 TOLERATED = 1e-6
@@ -146,7 +146,10 @@ def compensate(
     batches = _batches(calibration, "calibration")
     others = batches if teacher_calibration is None else _batches(teacher_calibration, "teacher_calibration")
     if len(batches) != len(others):
-        raise CompensationError(f"{len(batches)} calibration batches for the student, {len(others)} for the teacher.")
+        raise CompensationError(
+            f"{len(batches)} calibration batches for the student, {len(others)} for the teacher: give the same "
+            "batches to both, in one order."
+        )
     with _all_or_nothing(named_tensors(student), named_tensors(student)):
         apply_plan(plan, student, teacher)
         walk = Walk((student, teacher), (batches, others), settings)
@@ -155,9 +158,7 @@ def compensate(
         judged = not any(kept.parameter for kept in plan.kept)  # own values of the student say nothing
         before = walk.error_of_results() if judged else None
         selected = {copy.student: walk.tensors[copy.student].detach().clone() for copy in plan.copies}
-        outcomes = walk.run(
-            walk.compensation(plan), Journal(resume, key), partial(tracked, title="Compensating", show=progress)
-        )
+        outcomes = walk.run(walk.compensation(plan), Journal(resume, key), _watch("Compensating", progress))
         after = None if before is None else walk.error_of_results()
         worse = before is not None and after is not None and not after <= before * (1 + TOLERATED)
         if worse:
@@ -185,9 +186,12 @@ def recalibrate(
     walk = Walk((student,), (_batches(calibration, "calibration"),), Settings(memory, rows=1 << 30, least=1 << 62))
     events = walk.recalibration()
     if not events and not walk.kept:
-        raise CompensationError(f"{type(student).__name__} has no batch norms with running statistics to recalibrate.")
+        raise CompensationError(
+            f"{type(student).__name__} has no batch norms with running statistics, so there is nothing to "
+            "recalibrate: leave the call out."
+        )
     with _all_or_nothing(named_tensors(student), {name for event in events for name in event.fit.names}):
-        outcomes = walk.run(events, Journal(None, ""), partial(tracked, title="Recalibrating", show=progress))
+        outcomes = walk.run(events, Journal(None, ""), _watch("Recalibrating", progress))
     return Compensation(tuple(outcomes), tuple(walk.kept.items()), peak=walk.peak, spilled=walk.spilled)
 
 
@@ -215,3 +219,7 @@ def _restore(tensors: Mapping[str, torch.Tensor], values: Mapping[str, torch.Ten
     with torch.no_grad():
         for name, own in values.items():
             tensors[name].copy_(own)
+
+
+def _watch(title: str, progress: bool | None) -> Callable[[Iterable[Event]], Iterable[Event]]:
+    return partial(tracked, title=title, progress=progress)

@@ -138,7 +138,7 @@ class FeatureDistillation(nn.Module):
             if mask.shape != ours.shape[:-1]:
                 raise DistillationError(
                     f"mask: it has the shape {list(mask.shape)}, the positions of {pair.student} are "
-                    f"{list(ours.shape[:-1])}"
+                    f"{list(ours.shape[:-1])}: give one value for each of them"
                 )
             ours, theirs = ours[mask], theirs.reshape(ours.shape)[mask]
         elif ours.dim() != theirs.dim():
@@ -195,7 +195,7 @@ def _weights(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
     if weights is None:
         return (1 / count,) * count
     if len(weights) != count:
-        raise DistillationError(f"weights: {len(weights)} factors for {count} pairs")
+        raise DistillationError(f"weights: {len(weights)} factors for {count} pairs: give one for each")
     return tuple(map(float, weights))
 
 

@@ -30,7 +30,7 @@ class Batch:
     def teacher_run(self) -> Run:
         """The teacher's run."""
         if self.teacher is None:
-            raise CompensationError("this walk has no teacher")
+            raise CompensationError("this walk has no teacher; pass one to compensate")
         return self.teacher
 
     @property

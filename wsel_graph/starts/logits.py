@@ -91,7 +91,8 @@ class LogitDistillation(nn.Module):
             return rows
         if int(self.classes.max()) >= rows.shape[-1]:
             raise DistillationError(
-                f"classes: they name class {int(self.classes.max())}, the teacher has {rows.shape[-1]}"
+                f"classes: they name class {int(self.classes.max())}, the teacher has {rows.shape[-1]}: write "
+                "zero-based classes of the teacher, one for each of the student's"
             )
         return rows.index_select(-1, self.classes.to(rows.device))
 
@@ -99,7 +100,8 @@ class LogitDistillation(nn.Module):
         positions = [size for dim, size in enumerate(student.shape) if dim != self.dim % student.dim()]
         if list(labels.shape) != positions:
             raise DistillationError(
-                f"labels: {list(labels.shape)}, and the logits {list(student.shape)} need {positions}"
+                f"labels: {list(labels.shape)}, and the logits {list(student.shape)} need {positions}: "
+                "one class per position"
             )
         return labels.flatten()
 
