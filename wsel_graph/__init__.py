@@ -1,5 +1,7 @@
 """Initialise a small network from a larger pretrained one: a graph-based weight-selection engine."""
 
+# First: a package that is imported later would take the place of the function of its name.
+import wsel_graph.report as _package  # noqa: F401
 from wsel_graph.api import InitResult as InitResult
 from wsel_graph.api import apply as apply
 from wsel_graph.api import draft_rules as draft_rules

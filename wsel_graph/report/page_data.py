@@ -128,7 +128,7 @@ def page_data(plan: Plan, fitted: Sequence[tuple[str, str, bool]] = ()) -> PageD
         student,
         teacher,
         tuple(map(_list, lists.numbers)),
-        tuple(map(describe_indices, lists.numbers)),
+        tuple(map(list_words, lists.numbers)),
         tuple(forms.numbers),
         tuple(copies),
         tuple(reasons.numbers),
@@ -174,6 +174,21 @@ def _model(outline: Outline, connected: bool, shapes: Mapping[str, tuple[int, ..
 def _place(place: str, numbers: Mapping[str, int]) -> tuple[int, int]:
     name, _, dim = place.rpartition(":")
     return numbers.get(name, -1), int(dim)
+
+
+def list_words(indices: Indices) -> str:
+    """An index list in words: runs of neighbours where these are few.
+
+    >>> list_words((0, 1, 2, 6, 7, 8)), list_words((0, 2, 5)), list_words(range(0, 8, 2))
+    ('0:3, 6:9', '[0, 2, 5]', '0:8:2')
+    """
+    if isinstance(indices, range):
+        return describe_indices(indices)
+    starts = [i for i, own in enumerate(indices) if not i or own != indices[i - 1] + 1]
+    if len(starts) > min(8, len(indices) / 2):
+        return describe_indices(indices)
+    ends = [*starts[1:], len(indices)]
+    return ", ".join(f"{indices[a]}:{indices[b - 1] + 1}" for a, b in zip(starts, ends, strict=True))
 
 
 def _list(indices: Indices) -> tuple[Any, ...]:
