@@ -30,7 +30,7 @@ def coupling_chains(graph: ModelGraph, outline: Outline) -> Iterator[Chain]:
                 return
             made += 1
             links = graph.explainer.explain(group, first, last).chain
-            yield Chain(_place(first), _place(last), tuple(map(str, links)))
+            yield Chain(group.role, _place(first), _place(last), tuple(map(str, links)))
 
 
 def _some_tensors(outline: Outline) -> Iterator[str]:

@@ -69,8 +69,9 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Why two places, each "name:dim", share a coupled group: the operators between them, in words."""
+    """Why two places, each "name:dim", share a coupled group of this role: the operators between them, in words."""
 
+    role: str
     first: str
     last: str
     links: tuple[str, ...]

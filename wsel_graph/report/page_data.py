@@ -60,6 +60,7 @@ class Group:
 class Tied:
     """Why two places are coupled: the operators between them, in words. Places are tensor and dim."""
 
+    role: str
     first: tuple[int, int]
     last: tuple[int, int]
     links: tuple[str, ...]
@@ -145,7 +146,7 @@ def page_data(plan: Plan, fitted: Sequence[tuple[str, str, bool]] = ()) -> PageD
             for choice in plan.choices
         ),
         tuple((layer.stage, layer.rule) for layer in plan.layers),
-        tuple(Tied(_place(own.first, numbers), _place(own.last, numbers), own.links) for own in ours.chains),
+        tuple(Tied(own.role, _place(own.first, numbers), _place(own.last, numbers), own.links) for own in ours.chains),
         tuple(Fitted(numbers[name], says, changed) for name, says, changed in later if name in numbers),
     )
 

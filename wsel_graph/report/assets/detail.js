@@ -148,12 +148,12 @@ class Detail {
     const seen = new Set();
     const lines = found(twin).flatMap((chain) => {
       const text = chain.links.join("\n");
-      const key = `${chain.first} ${text}`;
+      const key = `${chain.role} ${chain.first} ${text}`;
       if (seen.has(key)) return [];
       seen.add(key);
       const steps = chain.links.flatMap((link, i) => [i ? " → " : "", element("span", { class: "step", title: link }, stepWords(link))]);
       const start = student.tensors[chain.first[0]];
-      return [element("li", {}, start ? this.link(start) : "?", ` dim ${chain.first[1]}: `, ...(steps.length ? steps : ["the same axis"]))];
+      return [element("li", {}, element("b", {}, `${chain.role} `), start ? this.link(start) : "?", ` dim ${chain.first[1]}: `, ...(steps.length ? steps : ["the same axis"]))];
     });
     const like = twin === own ? "Why" : `Why (as in ${twin.name})`;
     return element("div", { class: "why" }, element("h5", {}, like), element("ul", {}, ...lines));
