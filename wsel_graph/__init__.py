@@ -1,11 +1,14 @@
 """Initialise a small network from a larger pretrained one: a graph-based weight-selection engine."""
 
+# First: a package that is imported later would take the place of the function of its name.
+import wsel_graph.report as _package  # noqa: F401
 from wsel_graph.api import InitResult as InitResult
 from wsel_graph.api import apply as apply
 from wsel_graph.api import draft_rules as draft_rules
 from wsel_graph.api import initialize as initialize
 from wsel_graph.api import load_rules as load_rules
 from wsel_graph.api import plan as plan
+from wsel_graph.api import report as report
 from wsel_graph.api import statistics as statistics
 from wsel_graph.coupling.graph import ModelGraph as ModelGraph
 from wsel_graph.coupling.graph import trace as trace

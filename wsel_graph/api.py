@@ -204,6 +204,34 @@ def draft_rules(student: Model, teacher: Model, example_inputs: Any = None, *, t
     return Drafting(ours, theirs, decisions, made).text().replace(str(file), "this file")
 
 
+def report(made: Plan | InitResult, path: str | Path, *, title: str = "") -> None:
+    """Write one self-contained HTML page about a plan, or about what an initialisation did.
+
+    Both models side by side, folded; which blocks and parts fill which; for every tensor the teacher's rows and
+    columns that went into it, drawn to scale, the rule that governed them and why they are coupled; what was kept and
+    why. The page loads nothing and works from disk, in the dark, on a phone, and as tables without JavaScript.
+
+    Args:
+        made: A plan that was made here or loaded from a file, or the result of `initialize`.
+        path: The file to write, `.html`; it is there whole or not at all.
+        title: What the page is about; the classes and sizes of the two models without it.
+    Raises:
+        OSError: If the file cannot be written.
+
+    >>> make = lambda width: nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 2))
+    >>> with TemporaryDirectory() as folder:
+    ...     report(plan(make(8), make(32), (1, 4)), Path(folder) / "start.html", title="small from large")
+    ...     "<h1>small from large</h1>" in (Path(folder) / "start.html").read_text()
+    True
+    """
+    from wsel_graph.report.page import write_report
+
+    if isinstance(made, Plan):
+        write_report(made, path, title=title)
+    else:
+        write_report(made.plan, path, title=title, compensation=made.compensation, unknown_ops=made.unknown_ops)
+
+
 def _as_graph(side: str, model: Model, example_inputs: Any) -> ModelGraph:
     if isinstance(model, ModelGraph):
         return model

@@ -1,4 +1,4 @@
-"""The command line: `wsel-graph inspect | verify | plan | apply | init | rules | demo`.
+"""The command line: `wsel-graph inspect | verify | plan | apply | init | report | rules | demo`.
 
 Exit codes: 0 done, 1 refused with the reason on stderr, 2 wrong usage, 3 a fault of this program, 130 interrupted.
 With `--json`, stdout holds one JSON document and nothing else; with `--debug`, stderr holds the traceback too.
@@ -17,7 +17,7 @@ from wsel_graph.cli.failure import guarded
 from wsel_graph.cli.one import run_inspect, run_verify
 from wsel_graph.cli.rules import run_check, run_draft, run_schema
 from wsel_graph.cli.show import Answer, print_answer
-from wsel_graph.cli.two import run_apply, run_init, run_plan
+from wsel_graph.cli.two import run_apply, run_init, run_plan, run_report
 
 MODEL = "timm:NAME, torchvision:NAME, hf:CONFIG-OR-FOLDER, package.module:callable or file.py:callable"
 ARGUMENT = "argument of the callable, such as depth=2; once per argument"
@@ -81,11 +81,16 @@ def _inputs(made: argparse.ArgumentParser) -> None:
 def _two_models(commands: Commands[argparse.ArgumentParser]) -> None:
     plan = _command(commands, "plan", "decide which teacher elements every student tensor takes", run_plan)
     plan.add_argument("--output", metavar="NAME.json", help="write the plan there")
-    start = _command(commands, "init", "initialise a student; write its state dict and the plan", run_init)
+    start = _command(commands, "init", "initialise a student; write its state dict, the plan and a report", run_init)
     for made in (plan, start):
         _couple(made, required=True)
         _wishes(made)
         made.add_argument("--rules", metavar="FILE", help="selection rules: a file, or the name of a shipped one")
+    start.add_argument("--no-report", action="store_true", help="write no HTML page beside the plan")
+    page = _command(commands, "report", "write one HTML page about a plan", run_report)
+    page.add_argument("plan", metavar="PLAN", help="a file that `plan --output` or `init` wrote")
+    page.add_argument("--output", required=True, metavar="NAME.html", help="the page; it needs no other file")
+    page.add_argument("--title", default="", help="what the page is about")
     use = _command(commands, "apply", "carry out a plan that was written before", run_apply)
     use.add_argument("plan", metavar="PLAN", help="a file that `plan --output` or `init` wrote")
     _side(use, "student", required=True)

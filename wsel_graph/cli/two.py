@@ -1,4 +1,4 @@
-"""Commands on a teacher and a student: `plan`, `init` and `apply`."""
+"""Commands on a teacher and a student: `plan`, `init`, `apply`, and `report` on what they did."""
 
 from __future__ import annotations
 
@@ -65,8 +65,24 @@ def run_init(options: argparse.Namespace) -> Answer:
     _write(couple.student, options.output)
     plan.save(plan_file)
     result = summarize(plan, couple.student_graph, couple.teacher_graph)
-    document = {**_counts(result), "output": options.output, "plan": str(plan_file)}
-    return Answer(document, [str(result), f"\nstudent: {options.output}\nplan:    {plan_file}"])
+    document = {**_counts(result), "output": options.output, "plan": str(plan_file), "report": None}
+    parts = [str(result), f"\nstudent: {options.output}\nplan:    {plan_file}"]
+    if not options.no_report:
+        page = Path(options.output).with_suffix(".report.html")
+        with working(f"writing {page}"):
+            ws.report(result, page, title=f"{options.student} from {options.teacher}")
+        document["report"] = str(page)
+        parts.append(f"report:  {page}")
+    return Answer(document, parts)
+
+
+def run_report(options: argparse.Namespace) -> Answer:
+    """Write one HTML page about a plan."""
+    _check_output(options.output, [options.plan], suffix=".html")
+    plan = ws.load_plan(options.plan)
+    with working(f"writing {options.output}"):
+        ws.report(plan, options.output, title=options.title)
+    return Answer({"output": options.output}, [f"report: {options.output}"])
 
 
 def run_apply(options: argparse.Namespace) -> Answer:

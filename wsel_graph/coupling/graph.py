@@ -17,7 +17,7 @@ from torch.fx import Node
 from wsel_graph import notebook
 from wsel_graph.axes import Atom, Axis, atoms, positions
 from wsel_graph.capture.trace import Captured, capture
-from wsel_graph.coupling.explain import Explanation, explain
+from wsel_graph.coupling.explain import Explainer, Explanation
 from wsel_graph.coupling.groups import CoupledGroup, Member, TensorAxes, collect_groups, mark_outputs, tensor_axes
 from wsel_graph.coupling.merging import Merging
 from wsel_graph.coupling.origins import Origins, find_origins
@@ -188,6 +188,11 @@ class ModelGraph:
         picks = {group.atom: elements.tolist() for group, elements in chosen.items()}
         return torch.tensor(list(positions(self.tensor(name).axes[dim], picks)), dtype=torch.int64)
 
+    @cached_property
+    def explainer(self) -> Explainer:
+        """Finds the chains that tie places of a coupled group."""
+        return Explainer(self._walk, self._nodes)
+
     def explain(self, first: Member, last: Member) -> Explanation:
         """The chain of graph nodes that ties two places, each given as (tensor name, zero-based dim).
 
@@ -197,7 +202,7 @@ class ModelGraph:
         one, two = ((self.tensor(name).name, dim) for name, dim in (first, last))
         for group in self.groups:
             if one in group.members and two in group.members:
-                return explain(self._walk, self._nodes, group, one, two)
+                return self.explainer.explain(group, one, two)
         raise UnknownNameError(
             f"{first[0]} dim {first[1]} and {last[0]} dim {last[1]} share no coupled group: nothing in the graph "
             "ties them. `graph.groups` lists what is tied"

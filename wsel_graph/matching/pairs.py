@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import MatchError
 from wsel_graph.matching.blocks import NO_BLOCK, NodePairs, pair_structures
+from wsel_graph.matching.chains import coupling_chains
 from wsel_graph.matching.exits import PairedExits, paired_exits
 from wsel_graph.matching.names import pieces_by_name
 from wsel_graph.matching.outline import outline
@@ -97,7 +98,9 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
 def _outlines(governing: Governing, nodes: NodePairs) -> tuple[Outline, Outline]:
     ours = {stage.student[0][0]: stage.student for stage in nodes.stages}
     theirs = {stage.teacher[0][0]: stage.teacher for stage in nodes.stages}
-    return outline(governing.student, ours), outline(governing.teacher, theirs)
+    student = outline(governing.student, ours)
+    chains = tuple(coupling_chains(governing.student.graph, student))
+    return replace(student, chains=chains), outline(governing.teacher, theirs)
 
 
 def _kept(governing: Governing, rules: Mapping[str, ComponentRule]) -> dict[str, str]:

@@ -68,18 +68,30 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Chain:
+    """Why two places, each "name:dim", share a coupled group of this role: the operators between them, in words."""
+
+    role: str
+    first: str
+    last: str
+    links: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Outline:
     """One model, in order of execution.
 
     Attributes:
         model: Name of its class.
         unused: What the forward pass does not use.
+        chains: What ties places of coupled groups, each to the place before; for some blocks of every kind.
     """
 
     model: str
     kinds: tuple[Kind, ...]
     sections: tuple[Section, ...]
     unused: tuple[Held, ...] = ()
+    chains: tuple[Chain, ...] = ()
 
     def tensors(self) -> Iterator[Held]:
         """Everything that the model holds, under full names; what several parts share comes several times.
