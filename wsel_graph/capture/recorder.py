@@ -28,6 +28,8 @@ from wsel_graph.capture.whole import lower, shortcut
 from wsel_graph.errors import CaptureError
 
 _TO = torch.ops.aten._to_copy.default
+_COUNTING = frozenset(getattr(torch.ops.aten.arange, form) for form in ("default", "start", "start_step"))
+_CPU = torch.device("cpu")
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 
 # What takes values out of PyTorch's sight. Recorded as an operator of our own, so that the axes read are pinned.
@@ -149,6 +151,8 @@ class Recorder:
         """Run an operator, on the meta device as soon as one of its tensors is there. `run` is what calls it."""
         if op is _TO and not args[0].is_meta and kwargs.get("device") == META:
             return run(*args, **{**kwargs, "device": args[0].device})  # a mask brought to where the weights are
+        if op in _COUNTING and kwargs.get("device") == META:
+            return run(*args, **{**kwargs, "device": _CPU})  # positions made where the weights are
         where = placement(args, kwargs)
         if where == "real":
             return run(*args, **kwargs)
