@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from wsel_graph.apply.memory import apply_plan
+from wsel_graph.apply.to_files import write_student
 from wsel_graph.coupling.graph import ModelGraph, trace
 from wsel_graph.coupling.statistics import Statistics
 from wsel_graph.errors import PlanError, WselError
@@ -25,8 +26,10 @@ from wsel_graph.matching.wishes import Wishes
 from wsel_graph.plan import Plan
 from wsel_graph.planner.builder import build_plan
 from wsel_graph.planner.elements import ElementFunction, Elements, Method
+from wsel_graph.planner.provenance import provenance
 from wsel_graph.planner.values import Values
 from wsel_graph.starts.compensate import Compensation, compensate
+from wsel_graph.stores import MemorySource
 
 if TYPE_CHECKING:
     from wsel_graph.report.settle import Decisions
@@ -121,7 +124,13 @@ def plan(
         statistics.check(theirs)
     influence = statistics.influence if statistics is not None else {}
     wishes = Wishes(keep, wish.layers, wish.components, wish.unmatched, source, influence)
-    return build_plan(ours, theirs, elements, wishes, Values(wish.values, source))
+    made = build_plan(ours, theirs, elements, wishes, Values(wish.values, source))
+    options = {
+        "method": method, "unit": unit, "consistent": consistent, "overrides": overrides or None, "keep": keep or None,
+        "seed": seed, "statistics": None if statistics is None else "given",
+    }  # fmt: skip
+    name = str(rules) if shipped else Path(wish.source).name
+    return replace(made, provenance=provenance(ours, theirs, wish, name, options))
 
 
 def statistics(model: nn.Module, batches: Iterable[Any], *, second_moments: bool = False) -> Statistics:
@@ -207,15 +216,42 @@ def _refuse_unknown(student: ModelGraph, keep: Iterable[str]) -> None:
             raise PlanError(f"keep: no student tensor matches {pattern!r}{hint}")
 
 
-def apply(plan: Plan, student: nn.Module, teacher: nn.Module | Mapping[str, torch.Tensor]) -> None:
-    """Copy what the plan says, in place. All checks come first: a failed call leaves the student untouched.
+def apply(
+    plan: Plan,
+    student: nn.Module | Mapping[str, torch.Tensor],
+    teacher: nn.Module | Mapping[str, torch.Tensor],
+    *,
+    output: str | Path | None = None,
+    max_shard_size: int | str | None = None,
+    dtype: torch.dtype | None = None,
+    progress: bool | None = None,
+) -> tuple[Path, ...] | None:
+    """Copy what the plan says: into the student, or with `output` into files, while the student stays as it is.
+
+    All checks come first: a failed call leaves the student, or the files, untouched. Files replace older ones in one
+    step. They are written tensor by tensor: the student may be on the meta device as far as the plan fills it.
 
     Args:
         teacher: A module, or a state dict.
+        output: `NAME.safetensors`, or a folder, which becomes a `torch.distributed.checkpoint`. None fills the student.
+        max_shard_size: More bytes than that (a number, or a text such as `"5GB"`) are written as several files with an
+            index, `NAME.safetensors.index.json`.
+        dtype: Of the floating-point tensors that are written; by default those of the student.
+        progress: Show a progress bar; by default where stderr is a terminal.
+    Returns:
+        The files that were written, the index last, or the folder; None without `output`.
     Raises:
         PlanError: If the tensors are not those of the plan.
+        OSError: If the files cannot be written.
     """
-    apply_plan(plan, student, teacher)
+    if output is None:
+        if max_shard_size is not None or dtype is not None:
+            raise PlanError("max_shard_size and dtype are for files: pass output, or cast the student with student.to")
+        apply_plan(plan, student, teacher)
+        return None
+    _refuse_same(student, teacher)
+    options: dict[str, Any] = {"max_shard_size": max_shard_size, "dtype": dtype, "progress": progress}
+    return write_student(plan, student, teacher, MemorySource(teacher), output, **options)
 
 
 def initialize(

@@ -1,6 +1,7 @@
 """The command line: `wsel-graph inspect | verify | plan | apply | init | rules | demo`.
 
-Exit codes: 0 done, 1 refused with the reason on stderr, 2 wrong usage. With `--json`, stdout holds one JSON document
+Exit codes: 0 done, 1 refused with the reason on stderr, 2 wrong usage; those of `plan diff` are 0 same, 1 different,
+2 trouble. With `--json`, stdout holds one JSON document
 and nothing else.
 """
 
@@ -16,13 +17,15 @@ from rich.console import Console
 from wsel_graph.cli.one import run_inspect, run_verify
 from wsel_graph.cli.rules import run_check, run_draft, run_schema
 from wsel_graph.cli.show import Answer, print_answer
-from wsel_graph.cli.two import run_apply, run_init, run_plan
+from wsel_graph.cli.two import DTYPES, run_apply, run_diff, run_init, run_plan
 from wsel_graph.errors import WselError
 
 MODEL = "timm:NAME, torchvision:NAME, hf:CONFIG-OR-FOLDER, package.module:callable or file.py:callable"
 ARGUMENT = "argument of the callable, such as depth=2; once per argument"
 INPUT = "such as 2x3x224x224 or input_ids=1x16:int64; once per input; found automatically where the library tells"
 WEIGHTS = ".safetensors, the index (.json) of a sharded one, .pt or .pth, or a folder that holds one"
+
+OUTPUT = "the student's state dict: NAME.safetensors, or a folder for torch.distributed.checkpoint"
 
 Command = Callable[[argparse.Namespace], Answer]
 
@@ -40,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"refused: {where}{error.strerror or error}", file=sys.stderr)
-    return 1
+    return getattr(options, "trouble", 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,9 +95,15 @@ def _two_models(commands: Commands[argparse.ArgumentParser]) -> None:
     plan.add_argument("--output", metavar="NAME.json", help="write the plan there")
     start = _command(commands, "init", "initialise a student; write its state dict and the plan", run_init)
     for made in (plan, start):
-        _couple(made, required=True)
+        _couple(made, required=made is start)
         _wishes(made)
         made.add_argument("--rules", metavar="FILE", help="selection rules: a file, or the name of a shipped one")
+    # `plan` is a command, and `plan diff` is another one: what `plan` requires is looked at when it runs.
+    parts = plan.add_subparsers(metavar="[diff]")
+    compare = _command(parts, "diff", "what differs between two plans; exit code 0 same, 1 different", run_diff)
+    for which in ("first", "second"):
+        compare.add_argument(which, metavar=which.upper(), help="a plan file")
+    compare.set_defaults(trouble=2)
     use = _command(commands, "apply", "carry out a plan that was written before", run_apply)
     use.add_argument("plan", metavar="PLAN", help="a file that `plan --output` or `init` wrote")
     _side(use, "student", required=True)
@@ -105,7 +114,9 @@ def _two_models(commands: Commands[argparse.ArgumentParser]) -> None:
     use.add_argument("--seed", type=int, default=0, help="of the values that the student keeps")
     for made in (start, use):
         made.add_argument("--student-weights", metavar="PATH", help=f"the values that the student keeps: {WEIGHTS}")
-        made.add_argument("--output", required=True, metavar="NAME.safetensors", help="the student's state dict")
+        made.add_argument("--output", required=True, metavar="PLACE", help=OUTPUT)
+        made.add_argument("--max-shard-size", metavar="SIZE", help="such as 5GB: more goes into several files")
+        made.add_argument("--dtype", choices=tuple(DTYPES), help="of the floating-point tensors that are written")
 
 
 def _side(made: argparse.ArgumentParser, side: str, required: bool) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from wsel_graph.errors import UnknownNameError
+from wsel_graph.plan.provenance import Provenance
 
 Indices: TypeAlias = range | tuple[int, ...]
 """Zero-based elements of one dim; a `range` when they are regularly spaced."""
@@ -262,6 +263,7 @@ class Plan:
     compensate: tuple[str, ...] = ()  # student weights that rules ask to fit on calibration data; first names
     recalibrate: tuple[str, ...] = ()  # running means of the batch norms whose statistics rules ask to estimate anew
     features: tuple[Feature, ...] = ()  # what can be compared while the student learns from the teacher
+    provenance: Provenance | None = field(default=None, compare=False)  # what made it; plans that do the same are equal
 
     def save(self, path: str | Path) -> None:
         """Write the plan to a JSON file, which `load_plan` reads; the file is there whole or not at all.
