@@ -21,6 +21,7 @@ from wsel_graph.errors import WselError as WselError
 from wsel_graph.ops.registry import propagates as propagates
 from wsel_graph.plan import Feature as Feature
 from wsel_graph.plan import Plan as Plan
+from wsel_graph.plan import diff_plans as diff_plans
 from wsel_graph.plan import load_plan as load_plan
 from wsel_graph.starts.compensate import Compensation as Compensation
 from wsel_graph.starts.compensate import compensate as compensate

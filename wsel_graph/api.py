@@ -19,6 +19,7 @@ from torch import nn
 
 from wsel_graph import notebook
 from wsel_graph.apply.memory import apply_plan
+from wsel_graph.apply.to_files import write_student
 from wsel_graph.coupling.graph import ModelGraph, trace
 from wsel_graph.coupling.statistics import Statistics
 from wsel_graph.errors import PlanError, WselError
@@ -27,9 +28,10 @@ from wsel_graph.plan import Plan
 from wsel_graph.plan.tables import as_html
 from wsel_graph.planner.builder import build_plan
 from wsel_graph.planner.elements import ElementFunction, Elements, Method
+from wsel_graph.planner.provenance import provenance
 from wsel_graph.planner.values import Values
 from wsel_graph.starts.compensate import Compensation, compensate
-from wsel_graph.stores import Teacher
+from wsel_graph.stores import Teacher, open_source
 
 if TYPE_CHECKING:
     from wsel_graph.report.settle import Decisions
@@ -142,7 +144,13 @@ def plan(
         statistics.check(theirs)
     influence = statistics.influence if statistics is not None else {}
     wishes = Wishes(keep, wish.layers, wish.components, wish.unmatched, source, influence)
-    return build_plan(ours, theirs, elements, wishes, Values(wish.values, source))
+    made = build_plan(ours, theirs, elements, wishes, Values(wish.values, source))
+    options = {
+        "method": method, "unit": unit, "consistent": consistent, "overrides": overrides or None, "keep": keep or None,
+        "seed": seed, "statistics": None if statistics is None else "given",
+    }  # fmt: skip
+    name = str(rules) if shipped else Path(wish.source).name
+    return replace(made, provenance=provenance(ours, theirs, wish, name, options))
 
 
 def statistics(model: nn.Module, batches: Iterable[Any], *, second_moments: bool = False) -> Statistics:
@@ -264,24 +272,48 @@ def apply(
     student: nn.Module | Mapping[str, torch.Tensor],
     teacher: Teacher,
     *,
+    output: str | Path | None = None,
+    max_shard_size: int | str | None = None,
+    dtype: torch.dtype | None = None,
     check_finite: bool = True,
     progress: bool | None = None,
-) -> None:
-    """Copy what the plan says, in place. All checks come first: a failed call leaves the student as it was.
+) -> tuple[Path, ...] | None:
+    """Copy what the plan says: into the student, or with `output` into files, while the student stays as it is.
 
-    Of files, only the rows that the plan selects are read, a few megabytes at a time, where the format allows it.
+    All checks come first: a failed call leaves the student, or the files, as they were. Of a teacher in files, only the
+    rows that the plan selects are read, a few megabytes at a time, where the format allows it. Output files replace
+    older ones in one step and are written tensor by tensor: the student may then be on the meta device as far as the
+    plan fills it.
 
     Args:
         student: A module, or a state dict whose tensors are written to.
         teacher: A module; a state dict; or the path of a `.safetensors` file, of the index of a sharded checkpoint
             (`.json`), of a pickled file (`.pt`, `.pth`, `.bin`, `.ckpt`; read with `weights_only=True`), or of a folder
             that `torch.distributed.checkpoint` or transformers wrote.
+        output: `NAME.safetensors`, or a folder, which becomes a `torch.distributed.checkpoint`. None fills the student.
+        max_shard_size: More bytes than that (a number, or a text such as `"5GB"`) are written as several files with an
+            index, `NAME.safetensors.index.json`.
+        dtype: Of the floating-point tensors that are written; by default those of the student.
         check_finite: Refuse teacher values that are not finite, or would not be in the student's dtype.
-        progress: Show a progress bar; by default where stderr is a terminal.
+        progress: Show a progress bar; by default in a terminal and in a notebook.
+    Returns:
+        The files that were written, the index last, or the folder; None without `output`.
     Raises:
         PlanError: If the tensors are not those of the plan, a file is damaged, or a value is not finite.
+        OSError: If the files cannot be written.
     """
-    apply_plan(plan, student, teacher, check_finite=check_finite, progress=progress)
+    if output is None:
+        if max_shard_size is not None or dtype is not None:
+            raise PlanError("max_shard_size and dtype are for files: pass output, or cast the student with student.to")
+        apply_plan(plan, student, teacher, check_finite=check_finite, progress=progress)
+        return None
+    _refuse_same(student, teacher)
+    options: dict[str, Any] = {"max_shard_size": max_shard_size, "dtype": dtype, "progress": progress}
+    source = open_source(teacher, {part.teacher for copy in plan.copies for part in copy.sources})
+    try:
+        return write_student(plan, student, teacher, source, output, check_finite=check_finite, **options)
+    finally:
+        source.close()
 
 
 def initialize(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import nn
 
+from wsel_graph.apply.architecture import check_architectures
 from wsel_graph.apply.finite import finite, not_finite
 from wsel_graph.apply.gather import combined, pieces
 from wsel_graph.apply.gather import gathered as gathered
-from wsel_graph.apply.merge import merge_faults
 from wsel_graph.apply.undo import Undo
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Copy, Indices, Plan
+from wsel_graph.plan.faults import index_faults, merge_faults
 from wsel_graph.progress import tracked
 from wsel_graph.stores import MemorySource, Teacher, TensorInfo, TensorSource, open_source
 from wsel_graph.stores.memory import named_tensors, put, select, transfer
@@ -58,6 +58,7 @@ def apply_plan(
     source = open_source(teacher, {part.teacher for copy in plan.copies for part in copy.sources})
     try:
         check_tensors(plan, targets, source.tensors if isinstance(source, MemorySource) else source.infos())
+        check_architectures(plan, student, teacher)
         with torch.no_grad(), Undo() as undo:
             _write(tracked(plan.copies, "Applying", progress), targets, source, undo, check_finite)
     finally:
@@ -133,46 +134,7 @@ def find_faults(copy: Copy, targets: Tensors, sources: Tensors | Infos) -> list[
         faults.extend(_write_faults(copy.student, targets[copy.student]))
         if sources[copy.teacher].dtype.is_complex and not targets[copy.student].is_complex():
             faults.append(f"teacher {copy.teacher} is complex, student {copy.student} is not: values would be lost")
-    return [*faults, *_index_faults(copy)]
-
-
-def _index_faults(copy: Copy) -> Iterator[str]:
-    yield from _resize_faults(copy)
-    sizes = copy.block_shape
-    if copy.view is None:
-        for dim, (size, small) in enumerate(zip(sizes, copy.target_shape, strict=False)):
-            if size != small:
-                yield f"{copy.student} dim {dim}: {size} elements for a size of {small}"
-    elif not math.prod(copy.view.shape) == math.prod(sizes) == math.prod(copy.target_shape):
-        yield f"{copy.student}: a block of {list(sizes)} elements does not fill {list(copy.target_shape)}"
-    yield from _outside(f"{copy.student} dim", copy.indices, copy.teacher_shape, "the teacher's")
-    if copy.region is not None:
-        yield from _outside(f"the region of {copy.student}, dim", copy.region, copy.student_shape, "the student's")
-
-
-def _resize_faults(copy: Copy) -> Iterator[str]:
-    dims = [resize.dim for resize in copy.resize]
-    for number, resize in enumerate(copy.resize):
-        if not 0 <= resize.dim < len(copy.indices) or resize.dim in dims[:number]:
-            yield f"{copy.student}: dim {resize.dim} of teacher {copy.teacher} cannot be resampled, or is so twice"
-        elif len(copy.indices[resize.dim]) != resize.teacher_size or len(resize.teacher_grid) != len(
-            resize.student_grid
-        ):
-            yield (
-                f"{copy.student}: {len(copy.indices[resize.dim])} elements of dim {resize.dim} of teacher "
-                f"{copy.teacher} for a resampling of {resize.teacher_size}"
-            )
-        if min((resize.lead, resize.trail, *(size - 1 for size in (*resize.teacher_grid, *resize.student_grid)))) < 0:
-            yield f"{copy.student}: the resampling of dim {resize.dim} has a size below 1"
-    if not math.isfinite(copy.scale):
-        yield f"{copy.student}: the scale is {copy.scale}"
-
-
-def _outside(where: str, lists: tuple[Indices, ...], shape: tuple[int, ...], whose: str) -> Iterator[str]:
-    for dim, (indices, large) in enumerate(zip(lists, shape, strict=True)):
-        extremes = indices if isinstance(indices, tuple) else (*indices[:1], *indices[-1:])
-        if any(not 0 <= element < large for element in extremes):
-            yield f"{where} {dim}: elements outside {whose} 0..{large - 1}"
+    return [*faults, *index_faults(copy)]
 
 
 def _tensor_faults(side: str, name: str, shape: tuple[int, ...], tensors: Tensors | Infos) -> Iterator[str]:

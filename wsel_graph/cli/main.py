@@ -1,7 +1,8 @@
 """The command line: `wsel-graph inspect | verify | plan | apply | init | report | rules | demo`.
 
-Exit codes: 0 done, 1 refused with the reason on stderr, 2 wrong usage, 3 a fault of this program, 130 interrupted.
-With `--json`, stdout holds one JSON document and nothing else; with `--debug`, stderr holds the traceback too.
+Exit codes: 0 done, 1 refused with the reason on stderr, 2 wrong usage, 3 a fault of this program, 130 interrupted;
+those of `plan diff` are 0 same, 1 different, 2 trouble. With `--json`, stdout holds one JSON document and nothing else;
+with `--debug`, stderr holds the traceback too.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from wsel_graph.cli.failure import guarded
+from wsel_graph.cli.failure import REFUSED, guarded
 from wsel_graph.cli.one import run_inspect, run_verify
 from wsel_graph.cli.rules import run_check, run_draft, run_schema
 from wsel_graph.cli.show import Answer, print_answer
-from wsel_graph.cli.two import run_apply, run_init, run_plan, run_report
+from wsel_graph.cli.two import DTYPES, run_apply, run_diff, run_init, run_plan, run_report
 
 MODEL = "timm:NAME, torchvision:NAME, hf:CONFIG-OR-FOLDER, package.module:callable or file.py:callable"
 ARGUMENT = "argument of the callable, such as depth=2; once per argument"
 INPUT = "such as 2x3x224x224 or input_ids=1x16:int64; once per input; found automatically where the library tells"
 WEIGHTS = ".safetensors, the index (.json) of a sharded one, .pt or .pth, or a folder that holds one"
+
+OUTPUT = "the student's state dict: NAME.safetensors, or a folder for torch.distributed.checkpoint"
 
 Command = Callable[[argparse.Namespace], Answer]
 
@@ -30,7 +33,8 @@ Command = Callable[[argparse.Namespace], Answer]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(argv)
-    return guarded(lambda: print_answer(options.run(options), options.json), options.debug)
+    refused = getattr(options, "trouble", REFUSED)
+    return guarded(lambda: print_answer(options.run(options), options.json), options.debug, refused)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,7 +87,7 @@ def _two_models(commands: Commands[argparse.ArgumentParser]) -> None:
     plan.add_argument("--output", metavar="NAME.json", help="write the plan there")
     start = _command(commands, "init", "initialise a student; write its state dict, the plan and a report", run_init)
     for made in (plan, start):
-        _couple(made, required=True)
+        _couple(made, required=made is start)
         _wishes(made)
         made.add_argument("--rules", metavar="FILE", help="selection rules: a file, or the name of a shipped one")
     start.add_argument("--no-report", action="store_true", help="write no HTML page beside the plan")
@@ -91,6 +95,12 @@ def _two_models(commands: Commands[argparse.ArgumentParser]) -> None:
     page.add_argument("plan", metavar="PLAN", help="a file that `plan --output` or `init` wrote")
     page.add_argument("--output", required=True, metavar="NAME.html", help="the page; it needs no other file")
     page.add_argument("--title", default="", help="what the page is about")
+    # `plan` is a command, and `plan diff` is another one: what `plan` requires is looked at when it runs.
+    parts = plan.add_subparsers(metavar="[diff]")
+    compare = _command(parts, "diff", "what differs between two plans; exit code 0 same, 1 different", run_diff)
+    for which in ("first", "second"):
+        compare.add_argument(which, metavar=which.upper(), help="a plan file")
+    compare.set_defaults(trouble=2)
     use = _command(commands, "apply", "carry out a plan that was written before", run_apply)
     use.add_argument("plan", metavar="PLAN", help="a file that `plan --output` or `init` wrote")
     _side(use, "student", required=True)
@@ -101,7 +111,9 @@ def _two_models(commands: Commands[argparse.ArgumentParser]) -> None:
     use.add_argument("--seed", type=int, default=0, help="of the values that the student keeps")
     for made in (start, use):
         made.add_argument("--student-weights", metavar="PATH", help=f"the values that the student keeps: {WEIGHTS}")
-        made.add_argument("--output", required=True, metavar="NAME.safetensors", help="the student's state dict")
+        made.add_argument("--output", required=True, metavar="PLACE", help=OUTPUT)
+        made.add_argument("--max-shard-size", metavar="SIZE", help="such as 5GB: more goes into several files")
+        made.add_argument("--dtype", choices=tuple(DTYPES), help="of the floating-point tensors that are written")
 
 
 def _side(made: argparse.ArgumentParser, side: str, required: bool) -> None:

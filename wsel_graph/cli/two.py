@@ -1,12 +1,16 @@
-"""Commands on a teacher and a student: `plan`, `init`, `apply`, and `report` on what they did."""
+"""Commands on a teacher and a student: `plan`, `plan diff`, `init`, `apply`, and `report` on what they did."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 import wsel_graph as ws
@@ -15,13 +19,14 @@ from wsel_graph.cli.inputs import HOW, parse_inputs
 from wsel_graph.cli.models import Named, read_arguments
 from wsel_graph.cli.one import traced
 from wsel_graph.cli.show import Answer, working
-from wsel_graph.cli.weights import load_weights, read_weights, save_weights, tensors_to_save, unwrapped
+from wsel_graph.cli.weights import load_weights
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import ExampleInputsError, PlanError
 from wsel_graph.plan import Plan
 from wsel_graph.plan.serial import plan_document
+from wsel_graph.stores.save import check_place, refuse_inputs
 
-OUTPUT = ".safetensors"
+DTYPES = {name: getattr(torch, name) for name in ("float64", "float32", "bfloat16", "float16")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,10 @@ class Couple:
 
 def run_plan(options: argparse.Namespace) -> Answer:
     """Make a plan, show it, and write it with `--output`."""
+    if options.teacher is None or options.student is None:
+        options.usage_error("the following arguments are required: --teacher, --student")
     if options.output:
-        _check_output(options.output, [options.teacher_weights], suffix=".json")
+        _check_file(options.output, ".json")
     couple = load_couple(options)
     plan = make_plan(couple, options)
     result = summarize(plan, couple.student_graph, couple.teacher_graph)
@@ -48,9 +55,16 @@ def run_plan(options: argparse.Namespace) -> Answer:
     return Answer({**_counts(result), "output": options.output, "plan": plan_document(plan)}, parts)
 
 
+def run_diff(options: argparse.Namespace) -> Answer:
+    """What differs between two plans; exit code 1 where something does."""
+    found = ws.diff_plans(ws.load_plan(options.first), ws.load_plan(options.second))
+    document = {"same": not found, **asdict(found)}
+    return Answer(document, [str(found)], 1 if found else 0)
+
+
 def run_init(options: argparse.Namespace) -> Answer:
     """Initialise a student, and write its state dict with the plan beside it."""
-    _check_output(options.output, [options.teacher_weights, options.student_weights])
+    _check_output(options, [options.teacher_weights, options.student_weights])
     teacher = _named("teacher", options)
     if teacher.random and not options.teacher_weights:
         raise PlanError(
@@ -59,14 +73,12 @@ def run_init(options: argparse.Namespace) -> Answer:
         )
     couple = load_couple(options)
     plan = make_plan(couple, options)
-    with working("copying"):
-        ws.apply(plan, couple.student, couple.teacher)
     plan_file = Path(options.output).with_suffix(".plan.json")
-    _write(couple.student, options.output)
+    files = _write(plan, couple.student, couple.teacher, options)
     plan.save(plan_file)
     result = summarize(plan, couple.student_graph, couple.teacher_graph)
-    document = {**_counts(result), "output": options.output, "plan": str(plan_file), "report": None}
-    parts = [str(result), f"\nstudent: {options.output}\nplan:    {plan_file}"]
+    document = {**_counts(result), "output": options.output, "files": files, "plan": str(plan_file), "report": None}
+    parts = [str(result), f"\nstudent: {_told(files)}\nplan:    {plan_file}"]
     if not options.no_report:
         page = Path(options.output).with_suffix(".report.html")
         with working(f"writing {page}"):
@@ -78,7 +90,7 @@ def run_init(options: argparse.Namespace) -> Answer:
 
 def run_report(options: argparse.Namespace) -> Answer:
     """Write one HTML page about a plan."""
-    _check_output(options.output, [options.plan], suffix=".html")
+    _check_file(options.output, ".html", [options.plan])
     plan = ws.load_plan(options.plan)
     with working(f"writing {options.output}"):
         ws.report(plan, options.output, title=options.title)
@@ -87,22 +99,14 @@ def run_report(options: argparse.Namespace) -> Answer:
 
 def run_apply(options: argparse.Namespace) -> Answer:
     """Carry out a plan: teacher weights from a file, or from a model that comes with them."""
-    _check_output(options.output, [options.teacher_weights, options.student_weights, options.plan])
+    _check_output(options, [options.teacher_weights, options.student_weights, options.plan])
     plan = ws.load_plan(options.plan)
     student = _student(options)
-    with working("reading the teacher's weights"):
-        source: Any
-        if options.teacher is None:
-            needed = {source.teacher for copy in plan.copies for source in copy.sources}
-            source = unwrapped(read_weights(options.teacher_weights), needed)
-        else:
-            source = _built("teacher", options)
-    with working("copying"):
-        ws.apply(plan, student, source)
-    _write(student, options.output)
+    source = options.teacher_weights if options.teacher is None else _built("teacher", options)
+    files = _write(plan, student, source, options)
     copied = len({copy.student for copy in plan.copies})  # several copies may fill one tensor
-    document = {"output": options.output, "copied": copied, "kept": len(plan.kept)}
-    text = f"{copied} tensors copied, {len(plan.kept)} kept the student's own values\nstudent: {options.output}"
+    document = {"output": options.output, "files": files, "copied": copied, "kept": len(plan.kept)}
+    text = f"{copied} tensors copied, {len(plan.kept)} kept the student's own values\nstudent: {_told(files)}"
     return Answer(document, [text])
 
 
@@ -156,20 +160,35 @@ def _student(options: argparse.Namespace) -> nn.Module:
 # -- files
 
 
-def _check_output(output: str, inputs: list[str | None], suffix: str = OUTPUT) -> None:
+def _check_file(output: str, suffix: str, inputs: Sequence[str] = ()) -> None:
     """Refuse before the work what could not be written after it."""
     path = Path(output)
     if path.suffix != suffix:
         raise PlanError(f"--output {output}: the name must end in {suffix}")
     if not path.parent.is_dir():
         raise PlanError(f"--output {output}: there is no folder {path.parent}")
-    if any(given is not None and Path(given).resolve() == path.resolve() for given in inputs):
-        raise PlanError(f"--output {output} is also read from: write to another file")
+    try:
+        refuse_inputs(path, inputs)
+    except PlanError as error:
+        raise PlanError(f"--output {error}") from None
 
 
-def _write(student: nn.Module, output: str) -> None:
-    with working(f"writing {output}"):
-        save_weights(tensors_to_save(student), output)
+def _check_output(options: argparse.Namespace, inputs: list[str | None]) -> None:
+    try:
+        refuse_inputs(check_place(options.output, options.max_shard_size), [path for path in inputs if path])
+    except PlanError as error:
+        raise PlanError(f"--output {error}") from None
+
+
+def _write(plan: Plan, student: nn.Module, teacher: Any, options: argparse.Namespace) -> list[str]:
+    """Write the student; what its own code prints meanwhile goes to stderr."""
+    with redirect_stdout(sys.stderr):
+        sizes = {"max_shard_size": options.max_shard_size, "dtype": DTYPES.get(options.dtype)}
+        return list(map(str, ws.apply(plan, student, teacher, output=options.output, **sizes) or ()))
+
+
+def _told(files: list[str]) -> str:
+    return files[0] if len(files) == 1 else f"{files[-1]}, and {len(files) - 1} files of weights"
 
 
 def _counts(result: InitResult) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Weights: read from files, loaded strictly, and written as a state dict that loads strictly.
+"""Weights: read from files, and loaded strictly.
 
 Pickled files are read with `weights_only=True`: a checkpoint must not run code.
 """
@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from wsel_graph.capture.replicate import geometry
 from wsel_graph.errors import PlanError
-from wsel_graph.plan.files import replacing
 
 Tensors = dict[str, torch.Tensor]
 
@@ -173,41 +172,3 @@ def _faults(wanted: Mapping[str, Any], state: Tensors) -> Iterator[str]:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
-
-
-# -- writing
-
-
-def tensors_to_save(model: nn.Module) -> Tensors:
-    """The whole state dict, each tensor with memory of its own: safetensors files hold no shared ones.
-
-    Raises:
-        PlanError: If the state dict holds something else than tensors.
-    """
-    state = model.state_dict()
-    if odd := [name for name, value in state.items() if not isinstance(value, torch.Tensor)]:
-        raise PlanError(
-            f"the student's state dict holds things that are no tensors, which a safetensors file cannot: "
-            f"{_some(odd)}. Use wsel_graph from Python, and save the student with torch.save."
-        )
-    seen: set[int] = set()
-    found: Tensors = {}
-    for name, tensor in state.items():
-        memory = tensor.untyped_storage().data_ptr()
-        found[name] = (tensor.clone() if memory in seen else tensor).detach().contiguous()
-        seen.add(memory)
-    return found
-
-
-def save_weights(tensors: Tensors, path: str | Path) -> None:
-    """Write a safetensors file in one step.
-
-    Raises:
-        PlanError: If a tensor is of a kind that the format has no form for.
-        OSError: If the file cannot be written.
-    """
-    with replacing(path) as file:
-        try:
-            save_file(tensors, file, metadata={"format": "pt"})
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise PlanError(f"{path} cannot be written: {error}") from error

@@ -1,5 +1,8 @@
 """The plan format: pure data, no torch."""
 
+from wsel_graph.plan.diff import Difference as Difference
+from wsel_graph.plan.diff import PlanDifference as PlanDifference
+from wsel_graph.plan.diff import diff_plans as diff_plans
 from wsel_graph.plan.model import Choice as Choice
 from wsel_graph.plan.model import Copy as Copy
 from wsel_graph.plan.model import Feature as Feature
@@ -16,5 +19,8 @@ from wsel_graph.plan.model import describe_indices as describe_indices
 from wsel_graph.plan.model import describe_mix as describe_mix
 from wsel_graph.plan.model import describe_resize as describe_resize
 from wsel_graph.plan.outline import Outline as Outline
+from wsel_graph.plan.provenance import Architecture as Architecture
+from wsel_graph.plan.provenance import Provenance as Provenance
+from wsel_graph.plan.provenance import RulesUsed as RulesUsed
 from wsel_graph.plan.serial import load_plan as load_plan
 from wsel_graph.plan.serial import save_plan as save_plan

@@ -4,7 +4,10 @@ A field that is added to a class of `plan/model.py` needs no code here. Writing 
 
 - a dataclass is an object; fields that hold their default are left out,
 - a tuple is an array,
-- a `range` is `{"range": [start, stop, step]}`, which no dataclass here can be mistaken for.
+- a `range` is `{"range": [start, stop, step]}`, which no dataclass here can be mistaken for,
+- a long tuple of integers that is regular piece by piece is `{"runs": [[start, stop, step], ...]}`: its ranges.
+
+Reading collects every fault with its place, and gives `BAD` for what has one.
 """
 
 from __future__ import annotations
@@ -13,12 +16,17 @@ import dataclasses
 import difflib
 import functools
 import json
+import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Union
 
 from wsel_graph.errors import PlanError
+from wsel_graph.plan.runs import LONGEST, as_runs, from_runs
+
+LARGEST = 1 << 61
+"""Integers of a plan are smaller: they are sizes, and places in memory."""
 
 # -- writing, by value
 
@@ -32,6 +40,8 @@ def encode(value: Any, place: str) -> Any:
     if value is None or isinstance(value, (str, bool)):
         return value
     if isinstance(value, int):
+        if not -LARGEST < value < LARGEST:
+            raise PlanError(f"{place} is {value}, which is too large for a plan file")
         return int(value)
     if isinstance(value, float):
         if value - value != 0:
@@ -39,6 +49,10 @@ def encode(value: Any, place: str) -> Any:
         return float(value)
     if isinstance(value, range):
         return {"range": [value.start, value.stop, value.step]}
+    if isinstance(value, tuple) and (runs := as_runs(value)) is not None:
+        return {"runs": [[run.start, run.stop, run.step] for run in runs]}
+    if isinstance(value, tuple) and _small_integers(value):
+        return list(value)
     if isinstance(value, (tuple, list)):
         return [encode(item, f"{place}[{number}]") for number, item in enumerate(value)]
     if isinstance(value, Mapping):
@@ -46,6 +60,11 @@ def encode(value: Any, place: str) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _encode_fields(value, place)
     raise PlanError(f"{place} is a {type(value).__name__}, which a plan file cannot hold")
+
+
+def _small_integers(items: Sequence[Any]) -> bool:
+    """Whether these are integers that a plan may hold; long index lists are looked at as a whole."""
+    return set(map(type, items)) == {int} and min(items) > -LARGEST and max(items) < LARGEST
 
 
 def _encode_fields(value: Any, place: str) -> dict[str, Any]:
@@ -62,6 +81,9 @@ def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
 
 # -- reading, by type
 
+BAD: Any = object()
+"""What stands for a value that could not be read."""
+
 
 def decode(hint: Any, data: Any, place: str) -> Any:
     """The value of a type that JSON data stands for.
@@ -71,67 +93,153 @@ def decode(hint: Any, data: Any, place: str) -> Any:
         data: What `json.loads` gave.
         place: Where it stands, for messages.
     Raises:
-        PlanError: If the data does not have the form of the type; names the place and both sides.
+        PlanError: If the data does not have the form of the type; names every place, and both sides.
 
     >>> decode(range | tuple[int, ...], {"range": [0, 4, 2]}, "indices")
     range(0, 4, 2)
     """
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return data
-    if origin in (Union, types.UnionType):
-        return _decode_union(arguments, data, place)
-    if origin is typing.Literal:
-        return data if data in arguments else _fail(hint, data, place)
-    if origin is tuple:
-        return _decode_tuple(arguments, data, place)
-    if origin is not None and issubclass(origin, Mapping):
-        items = data.items() if isinstance(data, dict) else _fail(hint, data, place)
-        return {key: decode(arguments[1], item, f"{place}.{key}") for key, item in items}
-    if dataclasses.is_dataclass(hint):
-        return _decode_fields(hint, data, place)
-    return _decode_plain(hint, data, place)
+    reader = Reader()
+    value = reader.read(hint, data, place)
+    if reader.faults:
+        raise PlanError("\n".join(f"{where}: {fault}" for where, fault in reader.faults))
+    return value
 
 
-def _decode_plain(hint: Any, data: Any, place: str) -> Any:
-    if hint is range:
-        return _decode_range(data, place)
-    if hint in (None, types.NoneType):
-        return data if data is None else _fail(hint, data, place)
-    if hint is float and type(data) is int:
-        return float(data)
-    return data if hint in (str, int, float, bool) and type(data) is hint else _fail(hint, data, place)
+class Reader:
+    """Reads values by their types, and keeps every fault as (place, what is wrong)."""
+
+    def __init__(self) -> None:
+        self.faults: list[tuple[str, str]] = []
+        self._lists: dict[tuple[int, ...], tuple[int, ...]] = {}  # lists that repeat are held once
+        self._runs: dict[str, tuple[int, ...]] = {}
+
+    def read(self, hint: Any, data: Any, place: str) -> Any:
+        """The value, or `BAD` with at least one fault more."""
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if hint is Any:
+            return data
+        if origin in (Union, types.UnionType):
+            return self._union(arguments, data, place)
+        if origin is typing.Literal:
+            return data if data in arguments else self._fail(hint, data, place)
+        if origin is tuple:
+            return self._tuple(arguments, data, place)
+        if origin is not None and issubclass(origin, Mapping):
+            return self._mapping(arguments[1], data, place)
+        if dataclasses.is_dataclass(hint):
+            return self._fields(hint, data, place)
+        return self._plain(hint, data, place)
+
+    def _fail(self, hint: Any, data: Any, place: str) -> Any:
+        self.faults.append((place, f"expected {_form(hint)}, found {_shown(data)}"))
+        return BAD
+
+    def _plain(self, hint: Any, data: Any, place: str) -> Any:
+        if hint is range:
+            return _range(data.get("range")) if _is_range(data, "range") else self._fail(range, data, place)
+        if hint in (None, types.NoneType):
+            return data if data is None else self._fail(hint, data, place)
+        if type(data) is int and not -LARGEST < data < LARGEST:
+            self.faults.append((place, "the number is too large"))
+            return BAD
+        if hint is float and type(data) in (int, float):
+            return float(data) if math.isfinite(data) else self._fail(hint, data, place)
+        return data if hint in (str, int, bool) and type(data) is hint else self._fail(hint, data, place)
+
+    def _mapping(self, hint: Any, data: Any, place: str) -> Any:
+        if not isinstance(data, dict):
+            return self._fail(Mapping, data, place)
+        found = {key: self.read(hint, item, f"{place}.{key}") for key, item in data.items()}
+        return BAD if any(item is BAD for item in found.values()) else found
+
+    def _tuple(self, arguments: tuple[Any, ...], data: Any, place: str) -> Any:
+        if isinstance(data, dict) and data.keys() == {"runs"} and arguments[-1:] == (Ellipsis,):
+            items = self._expanded(data["runs"], place)
+            return items if arguments[0] is int or items is BAD else self._tuple(arguments, list(items), place)
+        if not isinstance(data, list):
+            return self._fail(tuple, data, place)
+        if arguments == (int, ...) and _small_integers(data):
+            items = tuple(data)
+            return self._lists.setdefault(items, items)
+        if arguments[-1:] == (Ellipsis,):
+            arguments = (arguments[0],) * len(data)
+        elif len(data) != len(arguments):
+            self.faults.append((place, f"expected {len(arguments)} elements, found {len(data)}"))
+            return BAD
+        pairs = enumerate(zip(arguments, data, strict=True))
+        items = tuple(self.read(hint, item, f"{place}[{number}]") for number, (hint, item) in pairs)
+        return BAD if any(item is BAD for item in items) else items
+
+    def _expanded(self, runs: Any, place: str) -> Any:
+        if not isinstance(runs, list) or not all(_is_range({"range": run}, "range") for run in runs):
+            return self._fail(_Runs, {"runs": runs}, place)
+        key = repr(runs)
+        if key not in self._runs:
+            items = from_runs(map(_range, runs))
+            if items is None:
+                self.faults.append((place, f"runs of more than {LONGEST:,} elements"))
+                return BAD
+            self._runs[key] = items
+        return self._runs[key]
+
+    def _union(self, arguments: tuple[Any, ...], data: Any, place: str) -> Any:
+        fitting = [hint for hint in arguments if _fits(hint, data)]
+        if not fitting:
+            self.faults.append((place, f"expected {' or '.join(map(_form, arguments))}, found {_shown(data)}"))
+            return BAD
+        before, first = len(self.faults), None
+        for hint in fitting:
+            value = self.read(hint, data, place)
+            if value is not BAD:
+                del self.faults[before:]
+                return value
+            first = self.faults[before:] if first is None else first
+            del self.faults[before:]
+        self.faults.extend(first or ())
+        return BAD
+
+    def _fields(self, kind: Any, data: Any, place: str) -> Any:
+        if not isinstance(data, dict):
+            return self._fail(kind, data, place)
+        fields = dataclasses.fields(kind)
+        before = len(self.faults)
+        self.check_keys(kind.__name__, fields, data, place)
+        hints = _hints(kind)
+        present = (field.name for field in fields if field.name in data)
+        values = {name: self.read(hints[name], data[name], f"{place}.{name}") for name in present}
+        return BAD if len(self.faults) > before else kind(**values)
+
+    def check_keys(
+        self, kind: str, fields: Iterable[dataclasses.Field[Any]], data: Mapping[str, Any], place: str
+    ) -> None:
+        """Note the keys that are no fields, and the fields that are needed and not there."""
+        known = {field.name: field for field in fields}
+        for key in data:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                self.faults.append((place, f"{key!r} is no field of a {kind}{hint}"))
+        required = (name for name, field in known.items() if not _has_default(field))
+        if missing := [name for name in required if name not in data]:
+            self.faults.append((place, f"a {kind} needs {', '.join(map(repr, missing))}, which the file lacks"))
 
 
-def _decode_range(data: Any, place: str) -> range:
-    numbers = data.get("range") if isinstance(data, dict) and data.keys() == {"range"} else None
-    if not isinstance(numbers, list) or len(numbers) != 3 or any(type(n) is not int for n in numbers) or not numbers[2]:
-        _fail(range, data, place)
-    return range(*numbers) if numbers else range(0)
+def _is_range(data: Any, key: str) -> bool:
+    numbers = data.get(key) if isinstance(data, dict) and data.keys() == {key} else None
+    return (
+        isinstance(numbers, list)
+        and len(numbers) == 3
+        and all(type(number) is int and -LARGEST < number < LARGEST for number in numbers)
+        and numbers[2] != 0
+    )
 
 
-def _decode_tuple(arguments: tuple[Any, ...], data: Any, place: str) -> tuple[Any, ...]:
-    if not isinstance(data, list):
-        _fail(tuple, data, place)
-    if arguments[-1:] == (Ellipsis,):
-        arguments = (arguments[0],) * len(data)
-    elif len(data) != len(arguments):
-        raise PlanError(f"{place}: expected {len(arguments)} elements, found {len(data)}")
-    pairs = zip(arguments, data, strict=True)
-    return tuple(decode(hint, item, f"{place}[{number}]") for number, (hint, item) in enumerate(pairs))
+def _range(numbers: Any) -> range:
+    return range(*numbers)
 
 
-def _decode_union(arguments: tuple[Any, ...], data: Any, place: str) -> Any:
-    fitting = [hint for hint in arguments if _fits(hint, data)]
-    if not fitting:
-        raise PlanError(f"{place}: expected {' or '.join(map(_form, arguments))}, found {_shown(data)}")
-    faults = []
-    for hint in fitting:
-        try:
-            return decode(hint, data, place)
-        except PlanError as error:
-            faults.append(error)
-    raise faults[0]
+class _Runs:
+    """Stands for the written form of runs in messages."""
 
 
 def _fits(hint: Any, data: Any) -> bool:
@@ -139,28 +247,14 @@ def _fits(hint: Any, data: Any) -> bool:
     if isinstance(data, dict):
         if data.keys() == {"range"}:
             return hint is range
+        if data.keys() == {"runs"}:
+            return typing.get_origin(hint) is tuple
         return dataclasses.is_dataclass(hint) or _form(hint) == "an object"
     if isinstance(data, list):
         return typing.get_origin(hint) is tuple
     if data is None:
         return hint is types.NoneType
     return typing.get_origin(hint) is typing.Literal or type(data) is hint or (type(data) is int and hint is float)
-
-
-def _decode_fields(kind: Any, data: Any, place: str) -> Any:
-    if not isinstance(data, dict):
-        _fail(kind, data, place)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    for key in data:
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise PlanError(f"{place}: {key!r} is no field of a {kind.__name__}{hint}")
-    required = (name for name, field in fields.items() if not _has_default(field))
-    if missing := [name for name in required if name not in data]:
-        raise PlanError(f"{place}: a {kind.__name__} needs {', '.join(map(repr, missing))}, which the file lacks")
-    hints = _hints(kind)
-    return kind(**{name: decode(hints[name], data[name], f"{place}.{name}") for name in fields if name in data})
 
 
 @functools.cache
@@ -172,16 +266,14 @@ def _has_default(field: dataclasses.Field[Any]) -> bool:
     return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
-def _fail(hint: Any, data: Any, place: str) -> typing.NoReturn:
-    raise PlanError(f"{place}: expected {_form(hint)}, found {_shown(data)}")
-
-
 def _form(hint: Any) -> str:
     """What a type looks like in a file."""
-    if dataclasses.is_dataclass(hint):
-        return f"a {getattr(hint, '__name__', hint)} object"
     if hint is range:
         return '{"range": [start, stop, step]}'
+    if hint is _Runs:
+        return '{"runs": [[start, stop, step], ...]}'
+    if dataclasses.is_dataclass(hint):
+        return f"a {getattr(hint, '__name__', hint)} object"
     if hint is tuple or typing.get_origin(hint) is tuple:
         return "an array"
     if typing.get_origin(hint) is typing.Literal:

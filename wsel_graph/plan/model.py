@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from wsel_graph.errors import UnknownNameError
 from wsel_graph.notebook import card
 from wsel_graph.plan.outline import Outline
+from wsel_graph.plan.provenance import Provenance
 
 Indices: TypeAlias = range | tuple[int, ...]
 """Zero-based elements of one dim; a `range` when they are regularly spaced."""
@@ -267,6 +268,7 @@ class Plan:
     recalibrate: tuple[str, ...] = ()  # running means of the batch norms whose statistics rules ask to estimate anew
     features: tuple[Feature, ...] = ()  # what can be compared while the student learns from the teacher
     outlines: tuple[Outline, ...] = field(default=(), compare=False, repr=False)  # student and teacher, for reports
+    provenance: Provenance | None = field(default=None, compare=False)  # what made it; plans that do the same are equal
 
     def save(self, path: str | Path) -> None:
         """Write the plan to a JSON file, which `load_plan` reads; the file is there whole or not at all.
