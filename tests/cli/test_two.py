@@ -148,7 +148,7 @@ def test_apply_takes_a_model_too(models: str, run: Callable[..., Run], tmp_path:
         "apply", plan, "--student", f"{models}:mlp", "--teacher", f"{models}:mlp", "--teacher-arg", "width=16",
         "--output", output, "--json",
     )  # fmt: skip
-    assert done.json == {"output": str(output), "copied": 4, "kept": 0}
+    assert done.json == {"output": str(output), "files": [str(output)], "copied": 4, "kept": 0}
 
 
 def test_plan_json_is_the_plan(models: str, run: Callable[..., Run], tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_inputs_that_nobody_knows(models: str, refused: Callable[..., str]) -> N
 def test_extra_state_is_no_tensor(models: str, refused: Callable[..., str], tmp_path: Path) -> None:
     output = tmp_path / "a.safetensors"
     said = refused("init", *couple(models, "Extra"), "--input", "2x4", "--output", output)
-    assert "holds things that are no tensors, which a safetensors file cannot: _extra_state" in said
+    assert "holds things that are no tensors, which a file of tensors cannot: _extra_state" in said
     assert not output.exists()
 
 

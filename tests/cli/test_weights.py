@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
-from tests.nets import ConvNet, Language, mlp
-from wsel_graph.cli.weights import load_weights, read_weights, save_weights, tensors_to_save
+from tests.nets import Language, mlp
+from wsel_graph.cli.weights import load_weights, read_weights
 from wsel_graph.errors import PlanError
 
 from .conftest import filled
@@ -186,41 +186,3 @@ def test_data_parallel_names(tmp_path: Path) -> None:
     fresh = mlp(8)
     load_weights(fresh, tmp_path / "a.safetensors", "teacher")
     assert torch.equal(fresh[0].weight, model[0].weight)
-
-
-# -- writing
-
-
-class Shared(nn.Module):
-    """Views of one storage, a transposed parameter, and an expanded buffer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        base = torch.arange(12.0).reshape(3, 4)
-        self.rows = nn.Parameter(base[1:])
-        self.turned = nn.Parameter(base.T)
-        self.register_buffer("wide", torch.ones(1).expand(5))
-        self.register_buffer("count", torch.tensor(3))
-        self.small = nn.Parameter(torch.ones(2, dtype=torch.bfloat16))
-
-
-@pytest.mark.parametrize(
-    "make", [Shared, lambda: Language(8, tied=True), lambda: ConvNet(4)], ids=["views", "tied", "batch norm"]
-)
-def test_what_is_written_loads(make: Callable[[], nn.Module], tmp_path: Path) -> None:
-    model = make()
-    save_weights(tensors_to_save(model), tmp_path / "a.safetensors")
-    found, expected = load_file(tmp_path / "a.safetensors"), model.state_dict()
-    assert found.keys() == expected.keys()
-    for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor)
-        assert found[name].dtype == tensor.dtype
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    file = tmp_path / "a.safetensors"
-    file.write_text("old")
-    with pytest.raises(PlanError, match=r"a\.safetensors cannot be written"):
-        save_weights({"a": torch.eye(2).to_sparse()}, file)
-    assert file.read_text() == "old"
-    assert [found.name for found in tmp_path.iterdir()] == ["a.safetensors"]

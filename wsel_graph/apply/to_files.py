@@ -45,14 +45,14 @@ class Slot:
     def faults(self) -> Iterator[str]:
         """What keeps it from being written."""
         if any(copy.student_shape != self.info.shape for copy in self.copies):
-            yield f"has shape {list(self.info.shape)}, the plan says {list(self.copies[0].student_shape)}"
+            yield f" has shape {list(self.info.shape)}, the plan says {list(self.copies[0].student_shape)}"
         elif self.base.device.type == "meta" and not covered(self.copies, self.info.shape):
             part = "only a part of it is filled, and the rest" if self.copies else "the plan does not fill it, and it"
-            yield f"{part} has no values (meta device): load the student's own, or let the plan fill it"
+            yield f": {part} has no values (meta device): load the student's own, or let the plan fill it"
         if self.copies and not (self.info.dtype.is_floating_point or self.info.dtype.is_complex):
-            yield f"is {self.info.dtype}, not floating point: it cannot be filled"
+            yield f" is {self.info.dtype}, not floating point: it cannot be filled"
         if self.base.layout != torch.strided or self.base.is_quantized or hasattr(self.base, "device_mesh"):
-            yield f"is sparse, quantized or spread over processes: {IN_PLACE}"
+            yield f" is sparse, quantized or spread over processes: {IN_PLACE}"
 
 
 def write_student(
@@ -150,9 +150,10 @@ def _refuse_computed(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.
 
 
 def _check(plan: Plan, slots: Mapping[str, Slot], source: TensorSource) -> None:
-    faults = [f"plan.{section}[{number}]: {fault}" for (section, number), fault in plan_faults(plan)]
+    found = plan_faults(plan)
+    faults = [f"plan.copies[{number}]: {fault}" for (section, number), fault in found if section == "copies"]
     infos = source.infos()
-    faults.extend(f"student {name} {fault}" for name, slot in slots.items() for fault in slot.faults)
+    faults.extend(f"student {name}{fault}" for name, slot in slots.items() for fault in slot.faults)
     faults.extend(_overlaps(slots))
     for copy in plan.copies:
         if copy.student not in slots:

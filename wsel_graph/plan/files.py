@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -78,21 +78,29 @@ def _locked(descriptor: int) -> bool:
 
 def sweep(folder: Path, name: str) -> None:
     """Remove what killed processes left of files of this name, a regular expression."""
-    hidden = re.compile(rf"\.{TOKEN}\.(?:{name})")
-    with suppress(OSError):
-        for entry in list(os.scandir(folder)):
-            if hidden.fullmatch(entry.name):
-                _remove_abandoned(Path(entry.path))
+    remove_abandoned(folder, rf"\.{TOKEN}\.(?:{name})", lambda path: False)
 
 
-def _remove_abandoned(path: Path) -> None:
+def remove_abandoned(folder: Path, name: str, needed: Callable[[Path], bool]) -> None:
+    """Remove files of this name, a regular expression, that no process has locked and that are not needed.
+
+    Args:
+        needed: Asked once the file is locked: what a process made that has just ended is needed then.
+    """
+    form = re.compile(name)
     with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            if _locked(descriptor):
-                remove(path)
-        finally:
-            os.close(descriptor)
+        for path in [Path(entry.path) for entry in os.scandir(folder) if form.fullmatch(entry.name)]:
+            with suppress(OSError):
+                _remove_if_free(path, needed)
+
+
+def _remove_if_free(path: Path, needed: Callable[[Path], bool]) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if _locked(descriptor) and not needed(path):
+            remove(path)
+    finally:
+        os.close(descriptor)
 
 
 def remove(path: Path) -> None:

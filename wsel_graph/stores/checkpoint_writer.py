@@ -97,5 +97,13 @@ def _save(folder: Path, infos: Mapping[str, TensorInfo], value: Value) -> None:
                 no_dist=True,
             )
     except CheckpointException as error:
-        causes = [*failed, *(cause for cause, _ in error.failures.values())]
+        causes = [*failed, *(_first_cause(failure) for failure, _ in error.failures.values())]
         raise causes[0] from error
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """What the system said, where PyTorch's writer failed once more on its way out."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, OSError):
+        found = found.__cause__ or found.__context__
+    return error if found is None else found

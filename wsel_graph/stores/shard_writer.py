@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from wsel_graph.errors import PlanError
-from wsel_graph.plan.files import TOKEN, replacing, staged, sweep, sync, token
+from wsel_graph.plan.files import TOKEN, remove_abandoned, replacing, staged, sweep, sync, token
 from wsel_graph.stores.safetensors_writer import Value, size_of, write_safetensors
 from wsel_graph.stores.source import TensorInfo
 
@@ -49,9 +49,9 @@ def write_files(path: Path, infos: Infos, value: Value, limit: int | None) -> tu
     """
     parts = shards(infos, limit)
     index = path.with_name(f"{path.name}.index.json")
-    before = _shards_of(index, path)
-    pattern = f"{re.escape(path.stem)}-{TOKEN}-\\d{{5}}-of-\\d{{5}}{re.escape(path.suffix)}"
-    sweep(path.parent, f"{re.escape(path.name)}|{pattern}")
+    before, own = _shards_of(index, path), _form(path, f"{TOKEN}-")
+    sweep(path.parent, f"{re.escape(path.name)}|{own}")
+    _remove_unnamed(path.parent, own, index)
     if len(parts) == 1:
         with replacing(path) as file:
             write_safetensors(file, infos, value)
@@ -64,7 +64,27 @@ def write_files(path: Path, infos: Infos, value: Value, limit: int | None) -> tu
         if old not in made:
             with suppress(OSError):
                 old.unlink()
+    _remove_unnamed(path.parent, own, index)
     return made
+
+
+def _form(path: Path, unique: str) -> str:
+    """How shards of a place are named, as a regular expression."""
+    return rf"{re.escape(path.stem)}-{unique}\d{{5}}-of-\d{{5}}{re.escape(path.suffix)}"
+
+
+def _remove_unnamed(folder: Path, own: str, index: Path) -> None:
+    """Remove shards of killed processes: names of ours that no index has. Whoever is writing has locked them."""
+    remove_abandoned(folder, own, lambda shard: shard.name in _named(index))
+
+
+def _named(index: Path) -> set[str]:
+    """The files that an index names; none where there is no index."""
+    try:
+        found = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return {name for name in found.values() if isinstance(name, str)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
 
 
 def replaced(path: Path) -> list[Path]:
@@ -110,9 +130,9 @@ def _write_shards(path: Path, index: Path, infos: Infos, value: Value, parts: li
                 made.append(shard)
                 os.replace(file, shard)
             sync(path.parent)
-        document = {"metadata": {"total_size": sum(map(size_of, infos.values()))}, "weight_map": weights}
-        with replacing(index) as file:
-            file.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            document = {"metadata": {"total_size": sum(map(size_of, infos.values()))}, "weight_map": weights}
+            with replacing(index) as file:  # the shards are locked until it names them
+                file.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     except BaseException:
         if not _refers(index, weights):
             for shard in made:
@@ -131,17 +151,6 @@ def _refers(index: Path, weights: Mapping[str, str]) -> bool:
 
 def _shards_of(index: Path, path: Path) -> list[Path]:
     """The shards of an index that are named as shards of `path` are; nothing else is ever removed."""
-    try:
-        found = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        names = set(found.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []
-    form = re.compile(rf"{re.escape(path.stem)}-(?:{TOKEN}-)?\d{{5}}-of-\d{{5}}{re.escape(path.suffix)}")
-    return list(_beside(path, sorted(name for name in names if isinstance(name, str) and form.fullmatch(name))))
-
-
-def _beside(path: Path, names: list[str]) -> Iterator[Path]:
-    for name in names:
-        file = path.with_name(name)
-        if file.is_file():
-            yield file
+    form = re.compile(_form(path, f"(?:{TOKEN}-)?"))
+    files = [path.with_name(name) for name in sorted(_named(index)) if form.fullmatch(name)]
+    return [file for file in files if file.is_file()]
