@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from wsel_graph.cli.inputs import HOW, parse_inputs
 from wsel_graph.cli.models import Named, read_arguments
 from wsel_graph.cli.one import traced
 from wsel_graph.cli.show import Answer, working
-from wsel_graph.cli.weights import load_weights, read_weights, save_weights, tensors_to_save, unwrapped
+from wsel_graph.cli.weights import load_weights, save_weights, tensors_to_save
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import ExampleInputsError, PlanError
 from wsel_graph.plan import Plan
@@ -59,7 +61,7 @@ def run_init(options: argparse.Namespace) -> Answer:
         )
     couple = load_couple(options)
     plan = make_plan(couple, options)
-    with working("copying"):
+    with redirect_stdout(sys.stderr):
         ws.apply(plan, couple.student, couple.teacher)
     plan_file = Path(options.output).with_suffix(".plan.json")
     _write(couple.student, options.output)
@@ -74,14 +76,8 @@ def run_apply(options: argparse.Namespace) -> Answer:
     _check_output(options.output, [options.teacher_weights, options.student_weights, options.plan])
     plan = ws.load_plan(options.plan)
     student = _student(options)
-    with working("reading the teacher's weights"):
-        source: Any
-        if options.teacher is None:
-            needed = {source.teacher for copy in plan.copies for source in copy.sources}
-            source = unwrapped(read_weights(options.teacher_weights), needed)
-        else:
-            source = _built("teacher", options)
-    with working("copying"):
+    source = options.teacher_weights if options.teacher is None else _built("teacher", options)
+    with redirect_stdout(sys.stderr):
         ws.apply(plan, student, source)
     _write(student, options.output)
     copied = len({copy.student for copy in plan.copies})  # several copies may fill one tensor
