@@ -113,18 +113,19 @@ def test_distributed_chunks(tmp_path: Path) -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Start and length of every read that follows."""
     reads: list[tuple[int, int]] = []
-    read = rows.RowReader._read_at
+    read = rows._read_into
 
-    def counting(self: rows.RowReader, start: int, view: memoryview, name: str) -> None:
+    def counting(file: int, view: memoryview, start: int) -> int:
         reads.append((start, len(view)))
-        read(self, start, view, name)
+        return read(file, view, start)
 
-    monkeypatch.setattr(rows.RowReader, "_read_at", counting)
+    monkeypatch.setattr(rows, "_read_into", counting)
     return reads
 
 
 def pages(spans: list[tuple[int, int]]) -> set[int]:
-    return {page for start, size in spans for page in range(start // 4096, (start + size - 1) // 4096 + 1)}
+    ends = {(start // 4096, (start + size - 1) // 4096) for start, size in spans}
+    return {page for first, last in ends for page in range(first, last + 1)}
 
 
 @pytest.mark.parametrize("write", [safetensors, pickled], ids=lambda write: write.__name__)

@@ -1,35 +1,20 @@
-"""Weights: read from files, and loaded strictly.
-
-Pickled files are read with `weights_only=True`: a checkpoint must not run code.
-"""
+"""Weights: read from files, and loaded strictly."""
 
 from __future__ import annotations
 
-import json
-import pickle
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from wsel_graph.capture.replicate import geometry
 from wsel_graph.errors import PlanError
+from wsel_graph.stores import open_source
 
 Tensors = dict[str, torch.Tensor]
 
-IN_FOLDER = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-"""Files that a folder is searched for, in this order."""
-
-PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 LISTED = 10
 
 
@@ -40,85 +25,15 @@ def read_weights(path: str | Path) -> Tensors:
     """The tensors of a checkpoint, by name.
 
     Args:
-        path: A `.safetensors` file, the index of a sharded one (`.json`), a pickled file (`.pt`, `.pth`, `.bin`,
-            `.ckpt`), or a folder with one of the usual names in it.
+        path: Any that `stores.open_source` takes.
     Raises:
         PlanError: If there is no such file, or it holds anything else.
     """
-    file = Path(path)
-    if file.is_dir():
-        inside = next((file / name for name in IN_FOLDER if (file / name).is_file()), None)
-        if inside is None:
-            raise PlanError(f"the folder {file} holds none of {', '.join(IN_FOLDER)}: name the file")
-        file = inside
-    if not file.is_file():
-        raise PlanError(f"there is no weights file {file}")
-    if file.suffix == ".json":
-        return _read_shards(file)
-    if file.suffix == ".safetensors":
-        return _read_safetensors(file)
-    if file.suffix in PICKLED:
-        return _read_pickled(file)
-    raise PlanError(f"{file} is no weights file: .safetensors, .json (the index of shards), {', '.join(PICKLED)}")
-
-
-def _read_safetensors(file: Path) -> Tensors:
+    source = open_source(path)
     try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise PlanError(f"{file} is no whole safetensors file ({error}): fetch or write it again") from error
-
-
-def _read_shards(index: Path) -> Tensors:
-    try:
-        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        shards = sorted(set(places.values()))
-        names = [(name, Path(shard).name == shard) for name, shard in places.items()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PlanError(f'{index} is no index of shards: it needs a "weight_map" from tensors to files') from error
-    if odd := [places[name] for name, plain in names if not plain]:
-        raise PlanError(f"{index} names {odd[0]!r}, which is not beside it")
-    if missing := [shard for shard in shards if not (index.parent / shard).is_file()]:
-        raise PlanError(f"{len(missing)} of {len(shards)} shards of {index} are missing: {_some(missing)}")
-    found: Tensors = {}
-    for shard in shards:
-        tensors = read_weights(index.parent / shard)
-        found.update({name: tensor for name, tensor in tensors.items() if places.get(name) == shard})
-    if lost := [name for name in places if name not in found]:
-        raise PlanError(f"{index} promises {len(lost)} tensors that its shards lack: {_some(lost)}")
-    return found
-
-
-def _read_pickled(file: Path) -> Tensors:
-    try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise PlanError(
-            f"{file} holds more than tensors, or is no checkpoint, and is not opened, because that could run any code. "
-            "Load it in a program of your own and save its state dict with safetensors.torch.save_file."
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        raise PlanError(f"{file} is no whole checkpoint ({str(error).strip()[:200]})") from error
-    return _state_dict(found, file)
-
-
-def _state_dict(found: Any, file: Path) -> Tensors:
-    """The state dict in a checkpoint: itself, or the only one among its entries."""
-    if _has_tensors(found):
-        return dict(found)
-    inner = {str(key): value for key, value in found.items() if _has_tensors(value)} if isinstance(found, dict) else {}
-    if len(inner) == 1:
-        return dict(next(iter(inner.values())))
-    what = f"several state dicts ({', '.join(sorted(inner))})" if inner else "no state dict"
-    raise PlanError(f"{file} holds {what}: save the one that you mean in a file of its own")
-
-
-def _has_tensors(found: Any) -> bool:
-    return (
-        isinstance(found, Mapping)
-        and all(isinstance(key, str) for key in found)
-        and any(isinstance(value, torch.Tensor) for value in found.values())
-    )
+        return {name: source.read(name, tuple(map(range, info.shape))) for name, info in source.infos().items()}
+    finally:
+        source.close()
 
 
 # -- loading

@@ -7,12 +7,10 @@ random access, so that the system reads no further than asked.
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import time
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +26,8 @@ PAGE = 4096
 CHUNK = 4 << 20
 """Bytes that are held at one time, but for a single row that is longer."""
 
-SLOW = 2e-5
-"""Seconds per read from which the file seems not to be cached, so that reads are better announced beforehand."""
+SLOW = 1e-5
+"""Seconds per read from which the file seems not to be cached, so that the next reads are announced beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,39 +119,53 @@ class RowReader:
         if len(self._buffer) < needed:
             self._buffer = bytearray(max(needed, CHUNK))
         view = memoryview(self._buffer)
-        runs = list(_runs(block.starts() + extent.offset, block.span))
-        if self._slow and len(runs) > 1 and hasattr(os, "posix_fadvise"):
-            for start, size in runs:
+        starts, sizes = _runs(block.starts() + extent.offset, block.span)
+        before = time.perf_counter()
+        if self._slow and len(starts) > 1 and hasattr(os, "posix_fadvise"):
+            for start, size in zip(starts, sizes, strict=True):
                 os.posix_fadvise(self._file, start, size, os.POSIX_FADV_WILLNEED)
-        before, place = time.perf_counter(), 0
-        for start, size in runs:
-            self._read_at(start, view[place : place + size], name)
-            place += size
-        self._slow = self._slow or time.perf_counter() - before > SLOW * len(runs) + needed * 1e-9
+        self._read_runs(starts, sizes, view, name)
+        self._slow = time.perf_counter() - before > SLOW * len(starts) + needed * 1e-9
         return torch.frombuffer(self._buffer, dtype=torch.uint8, count=needed)
 
-    def _read_at(self, start: int, view: memoryview, name: str) -> None:
-        try:
-            done = _read_into(self._file, view, start)
-            while done < len(view):
-                more = _read_into(self._file, view[done:], start + done)
-                if not more:
-                    raise PlanError(
-                        f"{self.path} ends at byte {start + done}, {len(view) - done} bytes before the values of "
-                        f"{name} that are needed: it was cut while it was open, fetch or write it again"
-                    )
-                done += more
-        except OSError as error:
-            raise PlanError(f"{self.path}: the values of {name} cannot be read ({error.strerror or error})") from error
+    def _read_runs(self, starts: list[int], sizes: list[int], view: memoryview, name: str) -> None:
+        place = 0
+        for start, size in zip(starts, sizes, strict=True):
+            part = view[place : place + size]
+            place += size
+            try:
+                done = _read_into(self._file, part, start)
+                if done < size:
+                    self._read_rest(start, part, done, name)
+            except OSError as error:
+                reason = error.strerror or error
+                raise PlanError(f"{self.path}: the values of {name} cannot be read ({reason})") from error
+
+    def _read_rest(self, start: int, view: memoryview, done: int, name: str) -> None:
+        """The rest of a read that came back short: interrupted, or at the end of the file."""
+        while done < len(view):
+            more = _read_into(self._file, view[done:], start + done)
+            if not more:
+                raise PlanError(
+                    f"{self.path} ends at byte {start + done}, {len(view) - done} bytes before the values of {name} "
+                    "that are needed: it was cut while it was open, fetch or write it again"
+                )
+            done += more
 
 
-def _read_into(file: int, view: memoryview, start: int) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(file, [view], start)
+def _plain_read(file: int, view: memoryview, start: int) -> int:
     os.lseek(file, start, os.SEEK_SET)
     held = os.read(file, len(view))
     view[: len(held)] = held
     return len(held)
+
+
+def _positioned_read(file: int, view: memoryview, start: int) -> int:
+    return os.preadv(file, [view], start)
+
+
+_read_into = _positioned_read if hasattr(os, "preadv") else _plain_read
+"""Reads bytes from `start` on into a buffer; gives how many."""
 
 
 def _block(extent: Extent, indices: tuple[Indices, ...]) -> _Block:
@@ -195,13 +207,11 @@ def _numbers(indices: Indices) -> torch.Tensor:
     return torch.tensor(indices, dtype=torch.int64)
 
 
-def _runs(starts: torch.Tensor, span: int) -> Iterator[tuple[int, int]]:
-    """Start and length of every run of stretches that follow each other without a gap.
+def _runs(starts: torch.Tensor, span: int) -> tuple[list[int], list[int]]:
+    """Starts and lengths of the runs of stretches that follow each other without a gap.
 
-    >>> list(_runs(torch.tensor([0, 4, 8, 20, 12]), 4))
-    [(0, 12), (20, 4), (12, 4)]
+    >>> _runs(torch.tensor([0, 4, 8, 20, 12]), 4)
+    ([0, 20, 12], [12, 4, 4])
     """
-    breaks = (starts.diff() != span).nonzero().flatten() + 1
-    edges = [0, *breaks.tolist(), len(starts)]
-    for start, stop in itertools.pairwise(edges):
-        yield int(starts[start]), (stop - start) * span
+    edges = torch.cat([torch.tensor([0]), (starts.diff() != span).nonzero().flatten() + 1, torch.tensor([len(starts)])])
+    return starts[edges[:-1]].tolist(), (edges.diff() * span).tolist()
