@@ -104,16 +104,25 @@ def test_dtypes(dtype: torch.dtype, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "dtype", "said"),
     [
-        pytest.param(float("nan"), None, "holds values that are not finite", id="nan"),
-        pytest.param(float("inf"), None, "holds values that are not finite", id="inf"),
-        pytest.param(1e6, torch.float16, "holds values that are too large for torch.float16", id="overflow"),
+        pytest.param(
+            float("nan"), None, r"teacher stem.weight \[\d+, 0\] is nan, and stem.weight would take it", id="nan"
+        ),
+        pytest.param(
+            float("inf"), None, r"teacher stem.weight \[\d+, 0\] is inf, and stem.weight would take it", id="inf"
+        ),
+        pytest.param(
+            1e6,
+            torch.float16,
+            "values of teacher stem.weight are too large for torch.float16, in which student stem.weight would take",
+            id="overflow",
+        ),
     ],
 )
 def test_values_that_would_be_lost(value: float, dtype: torch.dtype | None, said: str, tmp_path: Path) -> None:
     student, teacher, plan = pair("transformer")
     with torch.no_grad():
         teacher.stem.weight[plan.copies[0].indices[0][1], 0] = value
-    with pytest.raises(PlanError, match=rf"teacher stem.weight {said}.*where stem.weight takes its elements"):
+    with pytest.raises(PlanError, match=rf"{said}.*Nothing was written\.$"):
         ws.apply(plan, student, teacher, output=tmp_path / "a.safetensors", dtype=dtype)
     assert not list(tmp_path.iterdir())
     with torch.no_grad():

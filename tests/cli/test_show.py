@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
+from wsel_graph.apply import to_files
 from wsel_graph.cli.main import main
 from wsel_graph.cli.show import Answer, print_answer, some, table
 
@@ -95,7 +96,7 @@ def test_a_file_that_cannot_be_written(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "student.safetensors")
 
-    monkeypatch.setattr("wsel_graph.cli.two.save_weights", full)
+    monkeypatch.setattr(to_files, "save_tensors", full)
     both = ("--teacher", f"{models}:mlp", "--teacher-arg", "width=16", "--student", f"{models}:mlp", "--input", "2x4")
     assert refused("init", *both, "--output", "a.safetensors") == (
         "refused: student.safetensors: No space left on device\n"

@@ -24,8 +24,8 @@ def finite(values: torch.Tensor) -> bool:
     return cmath.isfinite(values.sum().item()) or bool(torch.isfinite(values).all())
 
 
-def not_finite(copy: Copy, source: TensorSource) -> str:
-    """What to say of a copy whose values are not finite once they are in the student's dtype."""
+def not_finite(copy: Copy, source: TensorSource, dtype: torch.dtype) -> str:
+    """What to say of a copy whose values are not finite in the dtype that they are written in."""
     for part in copy.sources:
         indices = list(part.indices)
         for mix in part.mix:
@@ -40,8 +40,8 @@ def not_finite(copy: Copy, source: TensorSource) -> str:
                 "Use a checkpoint that is whole, or pass check_finite=False to copy such values as they are"
             )
     return (
-        f"values of teacher {copy.teacher} are too large for the dtype of student {copy.student}: they would become "
-        "infinite. Give the student a wider dtype, or pass check_finite=False"
+        f"values of teacher {copy.teacher} are too large for {dtype}, in which student {copy.student} would take them: "
+        "they would become infinite. Take a wider dtype, or pass check_finite=False"
     )
 
 

@@ -95,7 +95,7 @@ def _write(copies: Iterable[Copy], targets: Tensors, source: TensorSource, undo:
                 values = combined(piece, source)
                 written = _place(target, piece.region, values)
                 if check_finite and not finite(written):
-                    raise PlanError(f"{not_finite(piece, source)}. Nothing was changed.")
+                    raise PlanError(f"{not_finite(piece, source, target.dtype)}. Nothing was changed.")
     except BaseException:
         undo.restore()
         raise

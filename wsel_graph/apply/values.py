@@ -56,5 +56,5 @@ def _values(copy: Copy, source: TensorSource, dtype: torch.dtype | None, check_f
     given = combined(copy, source).detach().cpu()
     made = given if dtype is None else given.to(dtype)
     if check_finite and not finite(made):
-        raise PlanError(f"{not_finite(copy, source)}. Nothing was written.")
+        raise PlanError(f"{not_finite(copy, source, made.dtype)}. Nothing was written.")
     return made
