@@ -190,6 +190,20 @@ def test_what_points_nowhere_is_refused(change: dict[str, Any], said: str) -> No
     assert said in refusal(text)
 
 
+def test_elements_that_are_taken_twice() -> None:
+    """Tokens may share a row, and tiles repeat; elements that are picked do not."""
+    choice = {"role": "r", "status": "free", "teacher_size": 4, "student_size": 2, "members": ["a:0"]}
+    twice = json.dumps({**COPY, "indices": [[3, 3]]})
+    text = (
+        '{"format": "wsel-plan", "version": 2, "plan": {"copies": ['
+        + twice
+        + '], "kept": [], "layers": [], "choices": ['
+    )
+    said = refusal(text + json.dumps({**choice, "method": "uniform"}) + "]}}")
+    assert said == "p.json: line 1, plan.copies[0]: a dim 0: a teacher element is taken twice, by uniform"
+    assert parse_plan(text + json.dumps({**choice, "method": "tokens"}) + "]}}").copies[0].indices == ((3, 3),)
+
+
 @pytest.mark.parametrize(
     "text",
     [

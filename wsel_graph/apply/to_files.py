@@ -7,7 +7,7 @@ changed, and may be on the meta device as far as the plan fills it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,15 +95,20 @@ def write_student(
         base = None if covered(slot.copies, slot.info.shape) else slot.base
         return filled(slot.copies, base, source, slot.info.dtype, check_finite=check_finite)
 
-    names = iter(tracked(list(slots), f"Writing {place.name}", progress))
+    bar = iter(tracked(list(slots), f"Writing {place.name}", progress))
 
     def counted(name: str) -> torch.Tensor:
-        next(names)  # moves the bar
+        next(bar)
         return value(name)
 
-    with torch.no_grad():
-        made = save_tensors(place, {name: slot.info for name, slot in slots.items()}, counted, max_shard_size)
-    next(names, None)
+    try:
+        with torch.no_grad():
+            infos = {name: slot.info for name, slot in slots.items()}
+            made = save_tensors(place, infos, counted, max_shard_size)
+        next(bar, None)  # which ends it
+    finally:
+        if isinstance(bar, Generator):
+            bar.close()
     LOG.info("wrote %d tensors to %s", len(slots), place)
     return made
 

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator
 from wsel_graph.plan.model import Choice, Copy, Feature, Indices, LayerMap, Mix, Plan
 from wsel_graph.plan.runs import meet
 
+ONCE = {"uniform", "consecutive", "random", "whole"}
+"""Element methods that take every element once at most."""
+
 Place = tuple[str, int]
 """A field of the plan, and which of its items."""
 
@@ -27,6 +30,7 @@ def plan_faults(plan: Plan) -> Iterator[tuple[Place, str]]:
         if not faults:
             sound[number] = copy
     yield from _twice(plan, sound)
+    yield from _repeated(plan, sound)
     yield from _shapes(plan)
     yield from _unknown(plan)
     for number, layer in enumerate(plan.layers):
@@ -166,6 +170,28 @@ def _twice(plan: Plan, sound: dict[int, Copy]) -> Iterator[tuple[Place, str]]:
         elif kept.student in seen:
             yield ("kept", number), f"{kept.student} is kept twice"
         seen.add(kept.student)
+
+
+def _repeated(plan: Plan, sound: dict[int, Copy]) -> Iterator[tuple[Place, str]]:
+    """Teacher elements that a copy takes twice, though all of its groups are chosen by methods that never do."""
+    methods: dict[str, set[str]] = {}
+    for choice in plan.choices:
+        for member in choice.members:
+            methods.setdefault(member.rpartition(":")[0], set()).add(choice.method)
+    known: dict[int, bool] = {}  # lists are shared between copies
+    for number, copy in sound.items():
+        own = methods.get(copy.student, set())
+        if own and own <= ONCE:
+            for dim, indices in enumerate(copy.indices):
+                if isinstance(indices, tuple) and _twice_in(indices, known):
+                    how = ", ".join(sorted(own))
+                    yield ("copies", number), f"{copy.student} dim {dim}: a teacher element is taken twice, by {how}"
+
+
+def _twice_in(indices: tuple[int, ...], known: dict[int, bool]) -> bool:
+    if id(indices) not in known:
+        known[id(indices)] = len(set(indices)) < len(indices)
+    return known[id(indices)]
 
 
 def _overlap(first: Copy, second: Copy) -> bool:
