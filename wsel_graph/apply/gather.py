@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from wsel_graph.apply.merge import merged
-from wsel_graph.apply.resize import resized
+from wsel_graph.apply.resize import resized, summed_dtype
 from wsel_graph.plan import Copy, Indices, Mix, compact
 from wsel_graph.stores import MemorySource, TensorSource
 
@@ -31,7 +31,7 @@ def gathered_from(copy: Copy, source: TensorSource) -> torch.Tensor:
     indices = (mixes[dim][0] if dim in mixes else items for dim, items in enumerate(copy.indices))
     block = source.read(copy.teacher, tuple(indices))
     if copy.mix or copy.also or copy.scale != 1:
-        block = block.to(torch.promote_types(block.dtype, torch.float32))
+        block = block.to(summed_dtype(block.dtype))
     for _, mix in mixes.values():
         block = merged(block, mix)
     for resize in copy.resize:

@@ -29,7 +29,7 @@ def resized(block: torch.Tensor, resize: Resize) -> torch.Tensor:
     lead, grid = resize.lead, resize.teacher_size - resize.lead - resize.trail
     rows = block.movedim(resize.dim, -1)
     before, middle, after = (rows.narrow(-1, *run) for run in ((0, lead), (lead, grid), (lead + grid, resize.trail)))
-    values = middle.to(torch.promote_types(block.dtype, torch.float32))
+    values = middle.to(summed_dtype(block.dtype))
     values = values.reshape(*middle.shape[:-1], *resize.teacher_grid)
     first = middle.dim() - 1
     for axis, (large, small) in enumerate(zip(resize.teacher_grid, resize.student_grid, strict=True)):
@@ -38,6 +38,15 @@ def resized(block: torch.Tensor, resize: Resize) -> torch.Tensor:
             values = (values.movedim(first + axis, -1) @ weights.T).movedim(-1, first + axis)
     values = values.flatten(first).to(block.dtype)
     return torch.cat((before, values, after), -1).movedim(-1, resize.dim)
+
+
+def summed_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype in which values of a dtype are added up: float32 at least.
+
+    >>> summed_dtype(torch.bfloat16), summed_dtype(torch.float64), summed_dtype(torch.float8_e5m2)
+    (torch.float32, torch.float64, torch.float32)
+    """
+    return torch.float32 if dtype.itemsize == 1 else torch.promote_types(dtype, torch.float32)
 
 
 def matrix(kind: ResizeKind, large: int, small: int) -> torch.Tensor:
