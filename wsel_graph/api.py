@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from wsel_graph.apply.memory import apply_plan
+from wsel_graph.apply.sharded import apply_sharded, spread
 from wsel_graph.coupling.graph import ModelGraph, trace
 from wsel_graph.coupling.statistics import Statistics
 from wsel_graph.errors import PlanError, WselError
@@ -27,6 +28,7 @@ from wsel_graph.planner.builder import build_plan
 from wsel_graph.planner.elements import ElementFunction, Elements, Method
 from wsel_graph.planner.values import Values
 from wsel_graph.starts.compensate import Compensation, compensate
+from wsel_graph.stores.wrapped import without_wrappers
 
 if TYPE_CHECKING:
     from wsel_graph.report.settle import Decisions
@@ -207,15 +209,26 @@ def _refuse_unknown(student: ModelGraph, keep: Iterable[str]) -> None:
             raise PlanError(f"keep: no student tensor matches {pattern!r}{hint}")
 
 
-def apply(plan: Plan, student: nn.Module, teacher: nn.Module | Mapping[str, torch.Tensor]) -> None:
+def apply(
+    plan: Plan, student: nn.Module, teacher: nn.Module | Mapping[str, torch.Tensor], *, group: Any = None
+) -> None:
     """Copy what the plan says, in place. All checks come first: a failed call leaves the student untouched.
+
+    A student that is sharded (`fully_shard`, `parallelize_module`) is filled where it lies: all ranks call this, each
+    reads what its own shards need, and when one rank fails, all of them do. See `unfilled` for students that were
+    materialised from the meta device.
 
     Args:
         teacher: A module, or a state dict.
+        group: For a sharded student, the process group of the ranks that call this; by default those that hold it.
     Raises:
         PlanError: If the tensors are not those of the plan.
     """
-    apply_plan(plan, student, teacher)
+    _refuse_same(student, teacher)
+    if spread(student, teacher):
+        apply_sharded(plan, student, teacher, group)
+    else:
+        apply_plan(plan, without_wrappers(student), teacher)
 
 
 def initialize(
