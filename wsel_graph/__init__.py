@@ -10,6 +10,7 @@ from wsel_graph.api import load_rules as load_rules
 from wsel_graph.api import plan as plan
 from wsel_graph.api import report as report
 from wsel_graph.api import statistics as statistics
+from wsel_graph.apply.unfilled import unfilled as unfilled
 from wsel_graph.coupling.graph import ModelGraph as ModelGraph
 from wsel_graph.coupling.graph import trace as trace
 from wsel_graph.coupling.groups import CoupledGroup as CoupledGroup

@@ -10,15 +10,17 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import nn
 
 from wsel_graph import notebook
 from wsel_graph.apply.memory import apply_plan
+from wsel_graph.apply.sharded import apply_sharded, spread
 from wsel_graph.apply.to_files import write_student
 from wsel_graph.coupling.graph import ModelGraph, trace
 from wsel_graph.coupling.statistics import Statistics
@@ -32,6 +34,7 @@ from wsel_graph.planner.provenance import provenance
 from wsel_graph.planner.values import Values
 from wsel_graph.starts.compensate import Compensation, compensate
 from wsel_graph.stores import Teacher, open_source
+from wsel_graph.stores.wrapped import without_wrappers
 
 if TYPE_CHECKING:
     from wsel_graph.report.settle import Decisions
@@ -275,6 +278,7 @@ def apply(
     output: str | Path | None = None,
     max_shard_size: int | str | None = None,
     dtype: torch.dtype | None = None,
+    group: Any = None,
     check_finite: bool = True,
     progress: bool | None = None,
 ) -> tuple[Path, ...] | None:
@@ -285,6 +289,10 @@ def apply(
     older ones in one step and are written tensor by tensor: the student may then be on the meta device as far as the
     plan fills it.
 
+    A student that is sharded (`fully_shard`, `parallelize_module`) is filled where it lies: all ranks call this, each
+    reads what its own shards need, and when one rank fails, all of them do. See `unfilled` for students that were
+    materialised from the meta device.
+
     Args:
         student: A module, or a state dict whose tensors are written to.
         teacher: A module; a state dict; or the path of a `.safetensors` file, of the index of a sharded checkpoint
@@ -294,6 +302,7 @@ def apply(
         max_shard_size: More bytes than that (a number, or a text such as `"5GB"`) are written as several files with an
             index, `NAME.safetensors.index.json`.
         dtype: Of the floating-point tensors that are written; by default those of the student.
+        group: For a sharded student, the process group of the ranks that call this; by default those that hold it.
         check_finite: Refuse teacher values that are not finite, or would not be in the student's dtype.
         progress: Show a progress bar; by default in a terminal and in a notebook.
     Returns:
@@ -302,18 +311,26 @@ def apply(
         PlanError: If the tensors are not those of the plan, a file is damaged, or a value is not finite.
         OSError: If the files cannot be written.
     """
+    _refuse_same(student, teacher)
+    needed = {part.teacher for copy in plan.copies for part in copy.sources}
     if output is None:
         if max_shard_size is not None or dtype is not None:
             raise PlanError("max_shard_size and dtype are for files: pass output, or cast the student with student.to")
-        apply_plan(plan, student, teacher, check_finite=check_finite, progress=progress)
+        if spread(student, teacher):
+            apply_sharded(plan, student, partial(open_source, teacher, needed) if _is_path(teacher) else teacher, group)
+        else:
+            apply_plan(plan, without_wrappers(student), teacher, check_finite=check_finite, progress=progress)
         return None
-    _refuse_same(student, teacher)
     options: dict[str, Any] = {"max_shard_size": max_shard_size, "dtype": dtype, "progress": progress}
-    source = open_source(teacher, {part.teacher for copy in plan.copies for part in copy.sources})
+    source = open_source(teacher, needed)
     try:
         return write_student(plan, student, teacher, source, output, check_finite=check_finite, **options)
     finally:
         source.close()
+
+
+def _is_path(teacher: Teacher) -> TypeGuard[str | Path]:
+    return isinstance(teacher, (str, Path))
 
 
 def initialize(

@@ -25,6 +25,7 @@ from wsel_graph.capture.memo import META
 from wsel_graph.capture.recorder import Recorder
 from wsel_graph.capture.replicate import Convert, evaluation_copy, geometry
 from wsel_graph.capture.returns import Returned, Returns
+from wsel_graph.capture.sharding import refuse_sharded
 from wsel_graph.errors import CaptureError, ExampleInputsError
 
 # Attribute tensors up to this many elements keep their values during a meta capture (index tables, masks).
@@ -87,6 +88,7 @@ def capture(model: nn.Module | Any, example_inputs: Any, rung: str = "meta") -> 
         CaptureError: If the model raises, returns no tensor, or cannot be copied.
     """
     model, example_inputs = _as_module(model, example_inputs)
+    refuse_sharded(model)
     states = collect_states(model)
     if not states:
         raise CaptureError(

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 from torch import nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-"""The names under which a compiled, a sharded and a checkpointed module hold the module itself."""
+from wsel_graph.stores.wrapped import INNER, inner_name
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
     """The module itself, without the wrappers around it.
 
+    >>> from torch.nn import DataParallel
     >>> model = nn.Linear(2, 2)
     >>> unwrapped(DataParallel(model)) is model
     True
     """
     while True:
-        inner = _inner(module)
+        inner = inner_name(module)
         if inner is None:
             return module
-        module = inner
-
-
-def _inner(module: nn.Module) -> nn.Module | None:
-    if isinstance(module, (DataParallel, DistributedDataParallel)):
-        return module.get_submodule("module")
-    return next((module._modules[name] for name in INNER if name in module._modules), None)
+        module = module.get_submodule(inner)
 
 
 def submodule(model: nn.Module, path: str) -> nn.Module | None:
     """The module at a path of the model itself, whatever is wrapped; None where there is none.
 
+    >>> from torch.nn import DataParallel
     >>> submodule(DataParallel(nn.Sequential(nn.Linear(2, 2))), "0")
     Linear(in_features=2, out_features=2, bias=True)
     """
