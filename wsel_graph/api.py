@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -317,7 +317,8 @@ def apply(
         if max_shard_size is not None or dtype is not None:
             raise PlanError("max_shard_size and dtype are for files: pass output, or cast the student with student.to")
         if spread(student, teacher):
-            apply_sharded(plan, student, partial(open_source, teacher, needed) if _is_path(teacher) else teacher, group)
+            held = partial(open_source, teacher, needed) if isinstance(teacher, (str, Path)) else teacher
+            apply_sharded(plan, student, held, group)
         else:
             apply_plan(plan, without_wrappers(student), teacher, check_finite=check_finite, progress=progress)
         return None
@@ -327,10 +328,6 @@ def apply(
         return write_student(plan, student, teacher, source, output, check_finite=check_finite, **options)
     finally:
         source.close()
-
-
-def _is_path(teacher: Teacher) -> TypeGuard[str | Path]:
-    return isinstance(teacher, (str, Path))
 
 
 def initialize(
