@@ -5,6 +5,7 @@ from wsel_graph.api import apply as apply
 from wsel_graph.api import draft_rules as draft_rules
 from wsel_graph.api import initialize as initialize
 from wsel_graph.api import load_rules as load_rules
+from wsel_graph.api import model_card as model_card
 from wsel_graph.api import plan as plan
 from wsel_graph.api import statistics as statistics
 from wsel_graph.coupling.graph import ModelGraph as ModelGraph

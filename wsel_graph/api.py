@@ -144,6 +144,28 @@ def plan(
     return build_plan(ours, theirs, elements, wishes, Values(wish.values, source))
 
 
+def model_card(made: Plan | InitResult, *, student: str = "This model", teacher: str = "its teacher") -> str:
+    """A section for a model card: method, share of the teacher's values, layers, elements, and the plan's digest.
+
+    Args:
+        made: The plan that was applied, or what `initialize` gave.
+        student: What to call the student.
+        teacher: What to call the teacher, such as the name of its repository.
+    Returns:
+        Markdown that begins with a heading of level two.
+
+    >>> plan_made = plan(nn.Linear(4, 2), nn.Linear(4, 2), (1, 4))
+    >>> print(model_card(plan_made).splitlines()[0])
+    ## Initialisation
+    """
+    from wsel_graph.report.card import model_card as written
+
+    if isinstance(made, Plan):
+        return written(made, student=student, teacher=teacher)
+    fitted = 0 if made.compensation is None else len(made.compensation.fitted)
+    return written(made.plan, student=student, teacher=teacher, fitted=fitted)
+
+
 def statistics(model: nn.Module, batches: Iterable[Any], *, second_moments: bool = False) -> Statistics:
     """What calibration batches show of a teacher: activations of its coupled groups, and what its blocks change.
 
