@@ -256,7 +256,9 @@ def apply(plan: Plan, student: nn.Module, teacher: nn.Module | Mapping[str, torc
     """Copy what the plan says, in place. All checks come first: a failed call leaves the student untouched.
 
     Args:
-        teacher: A module, or a state dict.
+        plan: What to copy, from `plan` or `load_plan`.
+        student: The network to fill; its tensors must have the shapes of the plan.
+        teacher: A module, or a state dict: tensors of the plan's shapes by name.
     Raises:
         PlanError: If the tensors are not those of the plan.
     """
@@ -273,6 +275,9 @@ def initialize(
     **options: Any,
 ) -> InitResult:
     """Initialise a student from a larger teacher, in place.
+
+    The method is weight selection (Xu et al., "Initializing Models with Larger Ones", arXiv:2311.18823): layers, then
+    components, then elements are chosen, and copied.
 
     Args:
         student: The network to initialise.
