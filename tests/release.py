@@ -9,6 +9,7 @@ folder of their own, so that nothing of the checkout is imported. Those that nee
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -96,13 +97,16 @@ def _use(python: Path, folder: Path) -> list[str]:
     for file in sorted((folder / "examples").glob("*.py")):
         if not re.search(rf"^(import|from) ({'|'.join(LIBRARIES)})\b", file.read_text(), re.MULTILINE):
             commands[file.name] = [python, file.name]
+    own = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}  # nothing of the checkout
     failed = []
     for name, command in commands.items():
         start = time.monotonic()
-        done = subprocess.run(command, cwd=folder / "examples", capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=folder / "examples", env=own, capture_output=True, text=True, check=False)
         print(f"{'ok' if done.returncode == 0 else 'FAILED':7}{name} ({time.monotonic() - start:.1f} s)", flush=True)
         if name == "version":
             print(done.stdout.strip())
+            if str(python.parent.parent) not in done.stdout:
+                failed.append("the package that was imported is not the wheel's")
         if done.returncode:
             failed.append(name)
             print(done.stderr[-1500:])
