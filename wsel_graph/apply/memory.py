@@ -30,10 +30,7 @@ def apply_plan(plan: Plan, student: nn.Module | Tensors, teacher: nn.Module | Te
         PlanError: If the tensors are not those of the plan; lists every fault. Nothing is changed then.
     """
     if student is teacher:
-        raise PlanError(
-            "student and teacher are the same object: nothing can be initialised from itself. Build a student of "
-            "its own"
-        )
+        raise PlanError("student and teacher are the same object: nothing can be initialised from itself")
     targets, sources = named_tensors(student), named_tensors(teacher)
     parts = [(copy, part) for copy in plan.copies for part in copy.sources]
     faults = [
