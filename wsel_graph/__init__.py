@@ -7,6 +7,7 @@ from wsel_graph.api import apply as apply
 from wsel_graph.api import draft_rules as draft_rules
 from wsel_graph.api import initialize as initialize
 from wsel_graph.api import load_rules as load_rules
+from wsel_graph.api import model_card as model_card
 from wsel_graph.api import plan as plan
 from wsel_graph.api import report as report
 from wsel_graph.api import statistics as statistics

@@ -156,6 +156,28 @@ def plan(
     return replace(made, provenance=provenance(ours, theirs, wish, name, options))
 
 
+def model_card(made: Plan | InitResult, *, student: str = "This model", teacher: str = "its teacher") -> str:
+    """A section for a model card: method, share of the teacher's values, layers, elements, and the plan's digest.
+
+    Args:
+        made: The plan that was applied, or what `initialize` gave.
+        student: What to call the student.
+        teacher: What to call the teacher, such as the name of its repository.
+    Returns:
+        Markdown that begins with a heading of level two.
+
+    >>> plan_made = plan(nn.Linear(4, 2), nn.Linear(4, 2), (1, 4))
+    >>> print(model_card(plan_made).splitlines()[0])
+    ## Initialisation
+    """
+    from wsel_graph.report.card import model_card as written
+
+    if isinstance(made, Plan):
+        return written(made, student=student, teacher=teacher)
+    fitted = 0 if made.compensation is None else len(made.compensation.fitted)
+    return written(made.plan, student=student, teacher=teacher, fitted=fitted)
+
+
 def statistics(model: nn.Module, batches: Iterable[Any], *, second_moments: bool = False) -> Statistics:
     """What calibration batches show of a teacher: activations of its coupled groups, and what its blocks change.
 
@@ -294,7 +316,8 @@ def apply(
     materialised from the meta device.
 
     Args:
-        student: A module, or a state dict whose tensors are written to.
+        plan: What to copy, from `plan` or `load_plan`.
+        student: A module, or a state dict whose tensors are written to; of the shapes of the plan.
         teacher: A module; a state dict; or the path of a `.safetensors` file, of the index of a sharded checkpoint
             (`.json`), of a pickled file (`.pt`, `.pth`, `.bin`, `.ckpt`; read with `weights_only=True`), or of a folder
             that `torch.distributed.checkpoint` or transformers wrote.
@@ -340,6 +363,9 @@ def initialize(
     **options: Any,
 ) -> InitResult:
     """Initialise a student from a larger teacher, in place.
+
+    The method is weight selection (Xu et al., "Initializing Models with Larger Ones", arXiv:2311.18823): layers, then
+    components, then elements are chosen, and copied.
 
     Args:
         student: The network to initialise.

@@ -50,10 +50,7 @@ def apply_plan(
             a value is not finite. Nothing is changed then.
     """
     if student is teacher:
-        raise PlanError(
-            "student and teacher are the same object: nothing can be initialised from itself. Build a student of "
-            "its own"
-        )
+        raise PlanError("student and teacher are the same object: nothing can be initialised from itself")
     targets = named_tensors(student)
     source = open_source(teacher, {part.teacher for copy in plan.copies for part in copy.sources})
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ SHORT = 7
 def build_hf(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """A model with random weights; `pretrained=true` loads those that lie in the folder."""
     transformers = import_named("transformers")
+    transformers.utils.logging.disable_progress_bar()  # the command shows its own
     options = dict(arguments)
     pretrained = options.pop("pretrained", False)
     config = _config(transformers, name, options)
@@ -95,6 +97,48 @@ def _class(transformers: Any, name: str, config: Any) -> Any:
             "the checkpoint, write a file with a function that builds it, and name FILE.py:FUNCTION."
         )
     return getattr(transformers, names[0])
+
+
+# -- a folder
+
+TEXT_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt",
+              "special_tokens_map.json", "added_tokens.json", "spiece.model", "sentencepiece.bpe.model",
+              "chat_template.jinja")  # fmt: skip
+"""What a tokenizer is written in."""
+
+IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")
+"""How images and sounds are prepared."""
+
+
+def write_hf(model: nn.Module, folder: Path, teacher: Path | None, max_shard_size: str | None = None) -> list[str]:
+    """Write a student as a folder that `from_pretrained` loads: configuration, weights, and the teacher's tokenizer.
+
+    The library writes configuration and weights itself, so that names are as it reads them.
+
+    Args:
+        model: A model that `build_hf` made.
+        folder: Made where it does not exist.
+        teacher: The teacher's folder; its tokenizer is taken where the vocabularies are equal, and how it prepares
+            images. None where there is none.
+        max_shard_size: More bytes than that, such as "5GB", go into several files; None for the library's own limit.
+    Returns:
+        Names of the files that were copied from the teacher's folder.
+    """
+    writing: Any = model
+    usual = type(writing.config)()
+    writing.config.use_cache = getattr(usual, "use_cache", True)  # `build_hf` turned it off
+    try:
+        writing.save_pretrained(folder, **({} if max_shard_size is None else {"max_shard_size": max_shard_size}))
+    finally:
+        writing.config.use_cache = False
+    if teacher is None or not (teacher / "config.json").is_file():
+        return []
+    theirs = _read_config(teacher / "config.json")
+    texts = TEXT_FILES if theirs.get("vocab_size") == getattr(writing.config, "vocab_size", None) else ()
+    copied = [name for name in (*texts, *IMAGE_FILES) if (teacher / name).is_file()]
+    for name in copied:
+        shutil.copyfile(teacher / name, folder / name)
+    return copied
 
 
 # -- inputs

@@ -25,7 +25,10 @@ ARGUMENT = "argument of the callable, such as depth=2; once per argument"
 INPUT = "such as 2x3x224x224 or input_ids=1x16:int64; once per input; found automatically where the library tells"
 WEIGHTS = ".safetensors, the index (.json) of a sharded one, .pt or .pth, or a folder that holds one"
 
-OUTPUT = "the student's state dict: NAME.safetensors, or a folder for torch.distributed.checkpoint"
+OUTPUT = (
+    "NAME.safetensors, or a folder: for students from hf: one that from_pretrained reads, for others one of "
+    "torch.distributed.checkpoint"
+)
 
 Command = Callable[[argparse.Namespace], Answer]
 

@@ -181,9 +181,9 @@ class ModelGraph:
         Args:
             name: A tensor of the model.
             dim: Zero-based dim.
-            chosen: For a group, the zero-based elements to take, a 1-D integer tensor.
+            chosen: For a group, the zero-based elements to take, integers `[elements]`.
         Returns:
-            Zero-based positions, int64, 1-D.
+            Zero-based positions, int64 `[elements of the dim]`.
         """
         picks = {group.atom: elements.tolist() for group, elements in chosen.items()}
         return torch.tensor(list(positions(self.tensor(name).axes[dim], picks)), dtype=torch.int64)

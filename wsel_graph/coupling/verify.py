@@ -82,6 +82,8 @@ def verify(
         noise: What is added to every parameter of the copy first, as a share of its own spread (absolute where all
             elements are equal): fresh norms, biases and layer scales would hide faults. 0 leaves the values alone.
         graph: The model's graph, when it is at hand.
+    Raises:
+        WselError: If the model cannot be traced, or does not run in float64.
     """
     graph = graph or trace(model, example_inputs)
     inputs = normalize_inputs(example_inputs).map(_to_double)

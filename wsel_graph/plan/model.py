@@ -259,10 +259,10 @@ class Feature:
 class Plan:
     """Everything that initialising one student from one teacher needs."""
 
-    copies: tuple[Copy, ...]
-    kept: tuple[Kept, ...]
-    choices: tuple[Choice, ...]
-    layers: tuple[LayerMap, ...]
+    copies: tuple[Copy, ...]  # one or more per student tensor that is filled
+    kept: tuple[Kept, ...]  # one per student tensor that keeps its own values
+    choices: tuple[Choice, ...]  # one per coupled group: the elements it takes
+    layers: tuple[LayerMap, ...]  # one per stage of repeated blocks
     notes: tuple[str, ...] = ()  # what the user should know besides
     compensate: tuple[str, ...] = ()  # student weights that rules ask to fit on calibration data; first names
     recalibrate: tuple[str, ...] = ()  # running means of the batch norms whose statistics rules ask to estimate anew
