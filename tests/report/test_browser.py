@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import wsel_graph as ws
+from tests.nets import mlp
 from tests.report.chromium import Browser, find
-from tests.report.pages import HOSTILE, PAIRS, deep_plan, planned
+from tests.report.pages import HOSTILE, PAIRS, deep_plan, planned, vit
 
 pytestmark = pytest.mark.skipif(find() is None, reason="no Chromium on this machine")
 
@@ -109,7 +110,8 @@ def test_a_click_on_a_part_tells_where_it_comes_from(browser: Browser, page: Pat
         "default.yaml:6:5", "one index list with", "add in blocks.1", "linear in blocks.1.fc1",
     ):  # fmt: skip
         assert text in browser.js(detail), text
-    assert browser.js("document.querySelectorAll('#detail canvas').length") == 3  # a matrix and two strips; the bias is folded
+    # A matrix and two strips; the bias is folded.
+    assert browser.js("document.querySelectorAll('#detail canvas').length") == 3
     assert browser.js("document.querySelectorAll('.links .hot').length") == 1
     browser.press("Escape")
     assert browser.js(CHOSEN) is None
@@ -126,6 +128,22 @@ def test_strips_are_to_scale(browser: Browser, page: Path) -> None:
         "return out })()"
     )
     assert found == [True, False] * 32
+
+
+def test_what_is_resampled_or_averaged_says_so(browser: Browser, tmp_path: Path) -> None:
+    text = "document.querySelector('#detail .copy').innerText"
+    small, large = vit(8, 1, size=16), vit(16, 1, size=24)
+    ws.report(ws.plan(small, large, (1, 3, 16, 16), teacher_inputs=(1, 3, 24, 24)), tmp_path / "page.html")
+    browser.open(tmp_path / "page.html")
+    browser.press("/", "places", "Enter")
+    assert "37 resampled to 17" in browser.js(text)
+    assert "6 x 6 -> 4 x 4" in browser.js(text)
+    rules = tmp_path / "merge.yaml"
+    rules.write_text("version: 1\nextends: default\nelements:\n  - take: {merge: weights}\n")
+    ws.report(ws.plan(mlp(16), mlp(32), (1, 4), rules=rules), tmp_path / "page.html")
+    browser.open(tmp_path / "page.html")
+    browser.press("/", "2.weight", "Enter")
+    assert "16 made of 32" in browser.js(text)
 
 
 def test_search_finds_unfolds_and_chooses(browser: Browser, page: Path) -> None:
