@@ -190,7 +190,7 @@ def list_words(indices: Indices) -> str:
     if isinstance(indices, range):
         return describe_indices(indices)
     starts = [i for i, own in enumerate(indices) if not i or own != indices[i - 1] + 1]
-    if len(starts) > min(8, len(indices) / 2):
+    if len(starts) > min(12, len(indices) / 2):
         return ", ".join(map(str, indices if len(indices) <= 12 else (*indices[:8], "...", indices[-1])))
     ends = [*starts[1:], len(indices)]
     return ", ".join(f"{indices[a]}:{indices[b - 1] + 1}" for a, b in zip(starts, ends, strict=True))

@@ -111,7 +111,7 @@ function bar(pen, list, size, top, scale) {
 }
 
 const ACROSS = 10; // pixels between two matrices
-const TALLEST = 190;
+const TALLEST = 150;
 const SLIMMEST = 1 / 24;
 
 /** The first two dims at once: the teacher's matrix and the student's, to one scale. */
