@@ -33,6 +33,8 @@ class Form:
         taken: For every teacher dim, the number of the index list.
         filled: For every student dim, the number of the index list; empty where all of the tensor is filled.
         order: The student dim that every teacher dim goes to, where that can be told.
+        resized: Teacher dims that are resampled: no element of theirs goes to one element.
+        mixed: Teacher dims whose elements are averaged or summed, each with the elements of every result.
         says: What else is done to the values, in words.
         added: Whether the values are added to those of the copy before: averages.
     """
@@ -40,6 +42,8 @@ class Form:
     taken: tuple[int, ...]
     filled: tuple[int, ...]
     order: tuple[int, ...]
+    resized: tuple[int, ...]
+    mixed: tuple[tuple[int, tuple[tuple[int, ...], ...]], ...]
     says: tuple[str, ...]
     added: bool
 
@@ -178,16 +182,16 @@ def _place(place: str, numbers: Mapping[str, int]) -> tuple[int, int]:
 
 
 def list_words(indices: Indices) -> str:
-    """An index list in words: runs of neighbours where these are few.
+    """An index list in words: runs of neighbours where these are few, else how it begins and ends.
 
     >>> list_words((0, 1, 2, 6, 7, 8)), list_words((0, 2, 5)), list_words(range(0, 8, 2))
-    ('0:3, 6:9', '[0, 2, 5]', '0:8:2')
+    ('0:3, 6:9', '0, 2, 5', '0:8:2')
     """
     if isinstance(indices, range):
         return describe_indices(indices)
     starts = [i for i, own in enumerate(indices) if not i or own != indices[i - 1] + 1]
-    if len(starts) > min(8, len(indices) / 2):
-        return describe_indices(indices)
+    if len(starts) > min(12, len(indices) / 2):
+        return ", ".join(map(str, indices if len(indices) <= 12 else (*indices[:8], "...", indices[-1])))
     ends = [*starts[1:], len(indices)]
     return ", ".join(f"{indices[a]}:{indices[b - 1] + 1}" for a, b in zip(starts, ends, strict=True))
 
@@ -204,6 +208,8 @@ def _form(copy: Copy, lists: Pool[Indices], added: bool) -> Form:
         tuple(map(lists.number, copy.indices)),
         tuple(map(lists.number, copy.region or ())),
         _order(copy),
+        tuple(resize.dim for resize in copy.resize),
+        tuple((mix.dim, mix.indices) for mix in copy.mix),
         tuple(says),
         added,
     )

@@ -200,11 +200,16 @@ def group_table(choices: Sequence[Choice]) -> str:
         key = (own.role, own.teacher_size, own.student_size, own.method, own.status, own.rule)
         alike.setdefault(key, []).append(own)
     rows = [
-        (str(len(found)), role, f"{large:,}", f"{small:,}", method, status, rule, found[0].members[0])
+        (str(len(found)), role, f"{large:,}", f"{small:,}", method, status, _decided(method, rule), found[0].members[0])
         for (role, large, small, method, status, rule), found in alike.items()
     ]
     names = ["groups", "role", "teacher", "student", "elements", "status", "rule", "first place"]
     return table(names, rows, [0, 2, 3]) if rows else ""
+
+
+def _decided(method: str, rule: str) -> str:
+    """What decided: a rule, or what is done without one; about whole axes nothing has to be decided."""
+    return rule or ("" if method == "whole" else "built in")
 
 
 def kept_table(kept: Sequence[Kept]) -> str:

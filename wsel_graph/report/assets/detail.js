@@ -4,7 +4,7 @@ const MOST_PLACES = 60;
 const HINTS = [
   ["/", "search"],
   ["↑ ↓", "move along a model"],
-  ["→ ←", "unfold, fold, or go to the other model"],
+  ["← →", "unfold, fold, or go to the other model"],
   ["Esc", "close the details"],
 ];
 
@@ -87,16 +87,17 @@ class Detail {
   }
 
   dim(row, dim) {
-    const { taken, sizes, to } = alongDim(row, dim);
+    const { taken, sizes, to, how } = alongDim(row, dim);
     const axes = axesOf(row.teacher)[dim] || "";
     const whole = taken.size === sizes[0];
-    const same = whole && sizes[1] === sizes[0] && taken.says === `0:${sizes[0]}`;
+    const same = how === "selected" && whole && sizes[1] === sizes[0] && taken.says === `0:${sizes[0]}`;
     const arrow = to >= 0 && to !== dim ? `dim ${dim} → ${to}` : `dim ${dim}`;
-    const numbers = same ? `all ${sizes[0]}` : `${taken.size} of ${sizes[0]}` + (to >= 0 && sizes[1] !== taken.size ? ` into ${sizes[1]}` : "");
+    const words = { resized: `${sizes[0]} resampled to ${sizes[1]}`, mixed: `${sizes[1]} made of ${taken.size}` }[how];
+    const numbers = words ? words : same ? `all ${sizes[0]}` : `${taken.size} of ${sizes[0]}` + (to >= 0 && sizes[1] !== taken.size ? ` into ${sizes[1]}` : "");
     const head = element("div", { class: "dimhead" }, element("span", { class: "no" }, arrow), element("code", {}, axes), element("span", { class: "n" }, numbers));
     if (same) return head;
-    const list = element("div", { class: "list" }, `elements ${taken.says}`, to < 0 ? ", laid out anew" : "");
-    return element("div", { class: "dim" }, head, strip(row, dim), list);
+    const list = how === "selected" ? element("div", { class: "list" }, `elements ${taken.says}`, to < 0 ? ", laid out anew" : "") : null;
+    return element("div", { class: "dim" }, head, strip(row, dim), ...[list].filter(Boolean));
   }
 
   link(tensor) {

@@ -45,31 +45,53 @@ const everything = (size) => ({ size, at: (i) => i });
 function alongDim(row, dim) {
   const to = row.form.order[dim];
   const filled = to >= 0 && row.form.filled.length ? lists[row.form.filled[to]] : to >= 0 ? everything(row.student.shape[to]) : null;
-  return { taken: lists[row.form.taken[dim]], filled, to, sizes: [row.teacher.shape[dim], to >= 0 ? row.student.shape[to] : 0] };
+  const sizes = [row.teacher.shape[dim], to >= 0 ? row.student.shape[to] : 0];
+  const own = { taken: lists[row.form.taken[dim]], filled, to, sizes, how: "selected" };
+  if (row.form.resized.includes(dim)) return { ...own, how: "resized", lines: [] };
+  const mixed = row.form.mixed.find(([place]) => place === dim);
+  if (mixed) {
+    const lines = filled ? mixed[1].flatMap((found, i) => found.map((place) => [place, filled.at(i)])) : [];
+    const all = [...new Set(mixed[1].flat())].sort((a, b) => a - b);
+    return { ...own, how: "mixed", taken: { size: all.length, at: (i) => all[i], says: `all of ${all.length}` }, lines };
+  }
+  const pairs = filled ? Math.min(own.taken.size, filled.size) : 0;
+  return { ...own, lines: Array.from({ length: pairs }, (_, i) => [own.taken.at(i), filled.at(i)]) };
 }
 
 /** One dim: the teacher's elements above, the student's below, to one scale, and lines from one to the other. */
 function strip(row, dim) {
-  const { taken, filled, sizes } = alongDim(row, dim);
+  const { taken, filled, sizes, lines, how } = alongDim(row, dim);
   const [large, small] = sizes;
   return canvas(`${taken.size} of ${large} elements of the teacher's dim ${dim}`, () => (filled ? 54 : 14), (pen, width) => {
     const scale = width / Math.max(large, small);
     bar(pen, taken, large, 0, scale);
     if (!filled) return;
     bar(pen, filled, small, 40, scale);
-    const pairs = Math.min(taken.size, filled.size);
-    const step = Math.max(1, Math.ceil(pairs / (width / 4)));
+    if (how === "resized") funnel(pen, large * scale, small * scale);
+    const step = Math.max(1, Math.ceil(lines.length / (width / 4)));
     pen.strokeStyle = colour("--copied");
     pen.globalAlpha = 0.55;
     pen.lineWidth = Math.max(0.6, Math.min(1.2, scale));
     pen.beginPath();
-    for (let i = 0; i < pairs; i += step) {
-      const [a, b] = [(taken.at(i) + 0.5) * scale, (filled.at(i) + 0.5) * scale];
+    for (let i = 0; i < lines.length; i += step) {
+      const [a, b] = lines[i].map((place) => (place + 0.5) * scale);
       pen.moveTo(a, 15);
       pen.bezierCurveTo(a, 27, b, 27, b, 39);
     }
     pen.stroke();
   });
+}
+
+/** A resampled dim: all of it goes to all of it. */
+function funnel(pen, above, below) {
+  pen.fillStyle = colour("--copied");
+  pen.globalAlpha = 0.25;
+  pen.beginPath();
+  pen.moveTo(0, 15);
+  pen.lineTo(above, 15);
+  pen.bezierCurveTo(above, 27, below, 27, below, 39);
+  pen.lineTo(0, 39);
+  pen.fill();
 }
 
 function bar(pen, list, size, top, scale) {
@@ -89,7 +111,8 @@ function bar(pen, list, size, top, scale) {
 }
 
 const ACROSS = 10; // pixels between two matrices
-const TALLEST = 190;
+const TALLEST = 150;
+const SLIMMEST = 1 / 24;
 
 /** The first two dims at once: the teacher's matrix and the student's, to one scale. */
 function matrix(row) {
@@ -99,6 +122,7 @@ function matrix(row) {
   const places = [down.to, along.to];
   if (places.includes(-1)) return null;
   const rows = Math.max(...down.sizes);
+  if (Math.min(rows, along.sizes[0]) / Math.max(rows, along.sizes[0]) < SLIMMEST) return null; // strips say it all
   const fit = (width) => Math.min(TALLEST / rows, (width - ACROSS) / (along.sizes[0] + along.sizes[1]));
   const label = `teacher ${down.sizes[0]} by ${along.sizes[0]}, student ${down.sizes[1]} by ${along.sizes[1]}`;
   const drawn = canvas(label, (width) => Math.max(2, Math.ceil(fit(width) * rows)), (pen, width) => {

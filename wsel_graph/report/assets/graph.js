@@ -66,7 +66,13 @@ class Graph {
       } else rows.push([null, ours]);
     }
     while (next < teacher.sections.length) rows.push([teacher.sections[next++], null]);
-    return rows;
+    return rows.reduce((found, row) => {
+      const last = found.at(-1);
+      if (last && !last[0] && !row[1]) last[0] = row[0]; // what is left over on both sides stands side by side
+      else if (last && !last[1] && !row[0]) last[1] = row[1];
+      else found.push(row);
+      return found;
+    }, []);
   }
 
   cell(section, side, row) {
@@ -172,13 +178,15 @@ class Graph {
       return part.element;
     }
     const [label, shape] = [labelOf(part), shapeWords(part.tensors[0].shape)];
-    const roomy = label.length + shape.length < 29; // else the operator is in the title and in the details alone
+    const [operator, lanes] = [part.operator.replaceAll("_", " "), models[part.side].connected ? lanesOf(block.kind).width : 1];
+    const wide = 7.1 * label.length + 6.6 * operator.length + Math.max(74, 6.6 * shape.length) + LANE * lanes;
+    const roomy = wide < 250; // else the operator is in the title and in the details alone
     part.element = element(
       "button",
-      { type: "button", class: "part", title: `${partName(part)} (${part.operator.replaceAll("_", " ") || "part"}): ${FATE_WORDS[fateOf(part)]}`, on: { click: () => this.choose(part) } },
+      { type: "button", class: "part", title: `${partName(part)} (${operator || "part"}): ${FATE_WORDS[fateOf(part)]}`, on: { click: () => this.choose(part) } },
       rail,
       element("span", { class: "name" }, label),
-      roomy ? element("span", { class: "op" }, part.operator.replaceAll("_", " ")) : null,
+      roomy ? element("span", { class: "op" }, operator) : null,
       element("span", { class: "count" }, shape),
     );
     return part.element;
@@ -204,7 +212,8 @@ class Graph {
     if (!part) return this.onChoose(null, tensor);
     this.toggleSection(part.block.section, true);
     this.toggleBlock(part.block, true);
-    part.element.scrollIntoView({ block: "center", behavior: "auto" });
+    const covered = matchMedia("(max-width: 960px)").matches; // the details will lie over the lower part of the screen
+    part.element.scrollIntoView({ block: covered ? "start" : "center" });
     part.element.focus({ preventScroll: true });
     return this.choose(part, tensor);
   }
@@ -252,7 +261,8 @@ class Graph {
 
 function labelOf(part) {
   const { path, section } = part.block;
-  if (["table", "token"].includes(part.operator)) return part.tensors[0].name.slice(path ? path.length + 1 : 0);
+  const bare = part.module === path && !section.inline; // parameters of the block itself
+  if (bare || ["table", "token"].includes(part.operator)) return part.tensors.map((own) => own.name.slice(path ? path.length + 1 : 0)).join(", ");
   if (section.inline || !part.module.startsWith(`${path}.`)) return part.module || part.tensors[0].name;
   return part.module.slice(path.length + 1);
 }

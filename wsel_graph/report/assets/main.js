@@ -34,7 +34,12 @@ function setUpTheme(button) {
 reveal("find");
 setUpTheme(reveal("theme"));
 if (student.sections.length) {
-  reveal("models");
+  const shown = reveal("models");
+  if (!student.connected) {
+    const words = " This plan holds no outlines of its models: parts are grouped by their names, and what reads what is not drawn.";
+    shown.querySelector(".lead").append(words);
+    shown.classList.add("unknown");
+  }
   const detail = new Detail(document.getElementById("detail"), (tensor) => graph.reveal(tensor));
   const graph = new Graph(document.getElementById("graph"), (part, tensor) => detail.show(part, tensor));
   const query = document.getElementById("query");
