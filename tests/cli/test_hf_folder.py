@@ -70,6 +70,7 @@ def test_what_else_is_in_the_folder(folders: tuple[Any, Path, Path], run: Callab
     names = {file.name for file in (tmp_path / "start").iterdir()}
     assert names == {
         "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "README.md", "start.plan.json",
+        "start.report.html",
     }  # fmt: skip
     card = (tmp_path / "start" / "README.md").read_text()
     assert card.startswith("## Initialisation\n\nstart starts from teacher by weight selection")
