@@ -15,7 +15,7 @@ import contextlib
 import io
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from examples.starts.network import Batch, Schedule, package_folder
+from examples.starts.network import Batch, Training, package_folder
 
 PIXELS, CROPS = 160, 8
 """Width and height of every crop; crops from each photograph of the exam."""
@@ -43,7 +43,7 @@ class Network:
         "scikit-image",
         "pillow",
     )
-    schedules: Mapping[str, Schedule] = {}
+    training: Training | None = None
 
     def __init__(self) -> None:
         files = sorted((package_folder("foolbox") / "data").glob("imagenet_*"))
@@ -102,6 +102,9 @@ class Network:
         return torch.cat([model(self._crops[start : start + BATCH]) for start in range(0, len(self._crops), BATCH)])
 
     def batches(self, seed: int) -> Iterator[Batch]:
+        raise NotImplementedError("this network is not trained: see the module's docstring")
+
+    def validation(self) -> list[Batch]:
         raise NotImplementedError("this network is not trained: see the module's docstring")
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
