@@ -29,7 +29,7 @@ from examples.starts.network import Batch, Training, package_folder
 
 PIXELS, CROPS = 160, 8
 """Width and height of every crop; crops from each photograph of the exam."""
-CALIBRATION_BATCHES, BATCH = 15, 16
+CALIBRATION_BATCHES, BATCH = 10, 16
 SMALLEST = 200
 """Pixels of the shorter side below which an image is not used for calibration."""
 

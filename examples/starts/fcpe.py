@@ -9,8 +9,8 @@ Training: cross-entropy to the true pitch; the teacher takes no part in it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import torch

@@ -77,7 +77,7 @@ def redrawn(draw: Callable[[Tensor], Tensor]) -> Start:
 
     def start(student: nn.Module, given: Given) -> None:
         torch.manual_seed(given.seed)
-        for name, module in student.named_modules():
+        for module in student.modules():
             weight = getattr(module, "weight", None)
             if isinstance(module, nn.Embedding) or not isinstance(weight, Tensor) or weight.dim() < 2:
                 continue
@@ -170,9 +170,7 @@ STARTS: dict[str, Method] = {
     "scored by weights": by_rules(RULES / "scored.yaml", trained=False),
     "scored": by_rules(RULES / "activated.yaml", observes=True),
     "recalibrated": by_rules(RULES / "recalibrated.yaml", calibrated=True, trained=False),
-    "scored, recalibrated": by_rules(
-        RULES / "scored_recalibrated.yaml", calibrated=True, observes=True, trained=False
-    ),
+    "scored, recalibrated": by_rules(RULES / "scored_recalibrated.yaml", calibrated=True, observes=True, trained=False),
     "compensated": by_rules("compensated", calibrated=True),
     BEST: by_rules(RULES / "scored_compensated.yaml", calibrated=True, observes=True),
 }

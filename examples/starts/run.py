@@ -30,7 +30,7 @@ import torch
 from torch import nn
 
 from examples.starts.methods import METHODS, Given, Method
-from examples.starts.network import NETWORKS, Batch, Network, load
+from examples.starts.network import NETWORKS, Batch, Network, Training, load
 from examples.starts.rows import TUNING, VALIDATION_LOSS, Row, append_rows, best_rates, read_rows
 from examples.starts.training import own_loss, train, validation_loss
 from wsel_graph.errors import WselError
@@ -82,11 +82,10 @@ class Run:
             rates = [rate for rate in training.rates if not self._holds(name, TUNING_SEED, f"{TUNING}{rate:g}")]
             made = self._started(name, method, given) if rates else None
             for rate in rates if made is not None else []:
-                self._tune(name, rate, copy.deepcopy(made[0]))  # type: ignore[index]
+                self._tune(training, name, rate, copy.deepcopy(made[0]))  # type: ignore[index]
 
-    def _tune(self, name: str, rate: float, student: nn.Module) -> None:
-        assert self.network.training is not None
-        short = replace(self.network.training, stops=(self.network.training.tried,))
+    def _tune(self, training: Training, name: str, rate: float, student: nn.Module) -> None:
+        short = replace(training, stops=(training.tried,))
         *_, (step, seconds) = train(student, self.network, short, rate, TUNING_SEED)
         loss = validation_loss(student, self.network, self._validation)
         self._add((name, TUNING_SEED, f"{TUNING}{rate:g}", step), seconds, {VALIDATION_LOSS: loss})
@@ -94,7 +93,8 @@ class Run:
     def score(self, methods: Mapping[str, Method], seed: int, *, training: bool = False) -> None:
         """All methods for one seed."""
         given = self._given(seed)
-        rates = best_rates(self.rows, {name: method.family for name, method in (METHODS | dict(methods)).items()}) if training else {}
+        families = {name: method.family for name, method in {**METHODS, **methods}.items()}
+        rates = best_rates(self.rows, families) if training else {}
         for name, method in methods.items():
             rate = rates.get(method.base or name)
             start = not method.base and not self._holds(name, seed)
@@ -128,10 +128,12 @@ class Run:
         return student, result, time.perf_counter() - begun + (given.seconds if method.observes else 0.0)
 
     def _train(self, name: str, method: Method, given: Given, rate: float, student: nn.Module, result: Any) -> None:
-        assert self.network.training is not None
+        training = self.network.training
+        if training is None:
+            return
         make_loss = method.make_loss or (lambda *_: nullcontext(own_loss))
         with make_loss(student, given, result) as loss:
-            for step, seconds in train(student, self.network, self.network.training, rate, given.seed, loss):
+            for step, seconds in train(student, self.network, training, rate, given.seed, loss):
                 self._write(name, given.seed, f"{rate:g}", step, seconds, student)
 
     # -- rows
@@ -197,13 +199,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N - 1")
     parser.add_argument("--train", action="store_true", help="also after equal short training")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
+    everything = [TEACHER, *METHODS]
+    parser.add_argument("--methods", nargs="+", choices=everything, default=everything, metavar="METHOD")
     parser.add_argument("--output", type=Path, required=True, help="file of rows, added to")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)  # sums repeat exactly
-    methods = {name: METHODS[name] for name in options.methods}
+    methods = {name: method for name, method in METHODS.items() if name in options.methods}
     run = Run(options.network, load(options.network), options.output)
-    run.score_teacher()
+    if TEACHER in options.methods:
+        run.score_teacher()
     if options.train:
         run.tune(methods)
     for seed in range(options.seeds):
