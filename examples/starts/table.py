@@ -109,10 +109,9 @@ class Network:
 
     def _apart(self, one: str, other: str, step: int) -> bool:
         """Whether the first's interval lies above the second's."""
-        ends = [
-            mean_interval([row.value for row in self._cells[name, step, self.measures[0]]]) for name in (one, other)
-        ]
-        return ends[0][0] - ends[0][1] > ends[1][0] + ends[1][1]
+        rows = [self._cells[name, step, self.measures[0]] for name in (one, other)]
+        (high, above), (low, below) = (mean_interval([row.value for row in own]) for own in rows)
+        return high - above > low + below
 
     def tables(self) -> Iterator[str]:
         """The starts, the training, and where the rows come from."""

@@ -193,12 +193,18 @@ def test_features_count_as_much_as_the_own_loss_at_first() -> None:
 def test_losses_of_the_library_pull_towards_the_teacher() -> None:
     network = Tiny()
     given = Given(network.teacher(), network.example_inputs, network.calibration(0), 0)
-    student, inputs = network.student(0), torch.randn(5, 3)
-    with methods.logit_loss(student, given, None) as loss:
-        ours, theirs = student(inputs).double() / 2, given.teacher(inputs).double() / 2  # at temperature 2
-        wanted = 4 * (theirs.softmax(1) * (theirs.log_softmax(1) - ours.log_softmax(1))).sum(1).mean()
-        assert loss(torch.tensor(0.25), student(inputs), inputs) == pytest.approx(0.5)  # the own one twice
-    assert wanted > 0
+    inputs = torch.randn(2, 5, 3)
+    student = network.student(0)
+
+    def divergence(rows: Tensor) -> Tensor:
+        ours, theirs = ((net(rows) / 2).log_softmax(1) for net in (student, given.teacher))  # at temperature 2
+        return (theirs.exp() * (theirs - ours)).sum(1).mean()
+
+    with torch.no_grad(), methods.logit_loss(student, given, None) as loss:
+        first, second = (loss(torch.tensor(0.25), student(rows), rows) for rows in inputs)
+        assert first.item() == pytest.approx(0.5, abs=1e-6)  # the own one twice
+        wanted = 0.25 + 0.25 * divergence(inputs[1]) / divergence(inputs[0])
+        assert second.item() == pytest.approx(wanted.item(), rel=1e-4)
 
 
 def test_drawn_anew() -> None:
