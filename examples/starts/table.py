@@ -80,8 +80,8 @@ class Network:
         """The first stop at which the mean is that of the random initialisation after the last step."""
         last = self.steps[-1]
         goal = max((found for name in self._random() if (found := self.mean(name, last)) is not None), default=None)
-        found = ((step, self.mean(method.split(" + ")[0] if not step else method, step)) for step in self.steps)
-        return next((step for step, own in found if own is not None and goal is not None and own >= goal), None)
+        ways = ((step, self.mean(method if step else method.split(" + ")[0], step)) for step in self.steps)
+        return next((step for step, own in ways if own is not None and goal is not None and own >= goal), None)
 
     def _random(self) -> list[str]:
         return [name for name in self.methods if name.startswith(RANDOM) and " + " not in name]

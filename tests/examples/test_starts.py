@@ -198,7 +198,8 @@ def test_losses_of_the_library_pull_towards_the_teacher() -> None:
 
     def divergence(rows: Tensor) -> Tensor:
         ours, theirs = ((net(rows) / 2).log_softmax(1) for net in (student, given.teacher))  # at temperature 2
-        return (theirs.exp() * (theirs - ours)).sum(1).mean()
+        found: Tensor = (theirs.exp() * (theirs - ours)).sum(1).mean()
+        return found
 
     with torch.no_grad(), methods.logit_loss(student, given, None) as loss:
         first, second = (loss(torch.tensor(0.25), student(rows), rows) for rows in inputs)
@@ -217,7 +218,7 @@ def test_drawn_anew() -> None:
     assert after["1.weight"].std().item() == pytest.approx((2 / 64) ** 0.5, rel=0.05)
     assert not after["1.bias"].any()
     METHODS["random (Xavier)"].start(student, Given(student, None, [], 3))
-    assert student[1].weight.abs().max().item() == pytest.approx((6 / 364) ** 0.5, rel=0.01)
+    assert student.get_parameter("1.weight").abs().max().item() == pytest.approx((6 / 364) ** 0.5, rel=0.01)
 
 
 # --- a run on a network of two layers ---
