@@ -125,7 +125,7 @@ class Network:
 
         words = self._strings("tokenizer.ggml.tokens")
         merges = [tuple(pair.split(" ")) for pair in self._strings("tokenizer.ggml.merges")]
-        tokenizer = Tokenizer(models.BPE(vocab=dict(zip(words, count())), merges=merges))  # noqa: B905
+        tokenizer = Tokenizer(models.BPE(vocab=dict(zip(words, count())), merges=merges))
         steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
         tokenizer.decoder = decoders.ByteLevel()
