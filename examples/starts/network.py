@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,19 +12,22 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-NETWORKS = ("minilm", "fcpe", "crepe", "efficientnet")
+NETWORKS = ("fcpe", "crepe", "minilm", "efficientnet", "smollm")
 """Modules of this package, each with a class `Network`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class Training:
     """Equal short training: AdamW, a linear warm-up, then a constant learning rate."""
 
-    rate: float
+    rates: tuple[float, ...]
+    """Learning rates among which each start gets the one that serves it best."""
     warm_up: int
     """Steps until the full learning rate."""
     stops: tuple[int, ...]
-    """Steps after which the exam is taken; the last ends the training."""
+    """Steps after which the exam is taken, ascending; the last ends the training."""
+    tried: int
+    """Steps for which each learning rate is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,8 @@ class Network(Protocol):
 
     packages: tuple[str, ...]
     """Distributions whose versions decide the numbers."""
-    schedules: Mapping[str, Schedule]
-    """Ways to train, by name; empty where training says nothing."""
+    training: Training | None
+    """How to train; None where training says nothing."""
     example_inputs: Any
 
     def teacher(self) -> nn.Module:
@@ -58,6 +61,9 @@ class Network(Protocol):
 
     def batches(self, seed: int) -> Iterator[Batch]:
         """Training batches without end, the same for every method, from none of the exam's sources."""
+
+    def validation(self) -> list[Batch]:
+        """Batches by which learning rates are chosen, from none of the exam's sources and not trained on."""
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """The network's own loss, a scalar."""
@@ -90,5 +96,5 @@ def call(model: nn.Module, inputs: Any) -> Tensor:
 
 def stream(seed: int, use: str) -> torch.Generator:
     """A random stream of its own for each seed and use, so that no sound of the exam turns up elsewhere."""
-    uses = ("exam", "calibration", "training")
+    uses = ("exam", "calibration", "training", "validation")
     return torch.Generator().manual_seed(len(uses) * seed + uses.index(use))

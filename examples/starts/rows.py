@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+TUNING, VALIDATION_LOSS = "tuning ", "validation loss"
+"""What the `training` of a row begins with where a learning rate was tried, and its measure: smaller is better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +21,7 @@ class Row:
     method: str
     seed: int
     training: str
-    """Name of the schedule; empty before training."""
+    """Learning rate; empty before training; `tuning ` and the rate where it was tried out."""
     step: int
     """Training steps behind the student."""
     measure: str
@@ -56,3 +61,19 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """Add rows to a file; it is created if it is not there."""
     with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
+
+
+def best_rates(rows: Iterable[Row], families: Mapping[str, str]) -> dict[str, float]:
+    """The learning rate of least validation loss for every method; of a family, for its best method only.
+
+    Args:
+        rows: Of one network.
+        families: The family of every method; empty where it has none.
+    """
+    tried: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+    for row in rows:
+        if row.measure == VALIDATION_LOSS and row.method in families:
+            rate = float(row.training.removeprefix(TUNING))
+            tried[families[row.method] or row.method].append((row.value, rate, row.method))
+    best = [min(own) for own in tried.values()]
+    return {method: rate for loss, rate, method in best if math.isfinite(loss)}

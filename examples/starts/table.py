@@ -1,10 +1,12 @@
-"""Print the Markdown table of rows: for every network and method the mean over seeds, with its 95 % interval.
+"""Print the Markdown tables of rows: for every network and method the mean over seeds, with its 95 % interval.
 
     python -m examples.starts.table rows.jsonl [more.jsonl ...]
 
 `0.612 ± 0.010` is a mean and half the width of its interval by Student's t, over seeds. An interval of zero means that
 the start leaves nothing to chance; other questions in the exam would still give other numbers. `seconds` is the mean
-wall time of making the start, or of the training.
+wall time of making the start, or of the training. `kept`: the share of the teacher's quality above random, by the
+first measure: (method - random) / (teacher - random). `to random`: the first stop at which the mean reaches that of the
+random initialisation after the last step; 0 is the start itself.
 """
 
 from __future__ import annotations
@@ -13,61 +15,146 @@ import argparse
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TypeVar
 
 from examples.starts.interval import mean_interval
-from examples.starts.rows import Row, read_rows
+from examples.starts.methods import METHODS
+from examples.starts.rows import TUNING, Row, read_rows
 
 ABOUT = "Mean ± half the 95 % interval over seeds; the choice of the exam's questions is not in it."
+TEACHER, RANDOM, PAPER = "teacher", "random", "paper"
 
 T = TypeVar("T")
-Column = tuple[str, int, str]
-"""Training schedule, step, measure."""
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """Markdown for all networks, one table for the starts and one for each training schedule."""
-    parts = []
-    for network in unique(row.network for row in rows):
-        own = [row for row in rows if row.network == network]
-        parts += [f"### {network}", *_of_network(own), _provenance(own)]
+    """Markdown for all networks: the targets, then for each network its starts and what training makes of them."""
+    networks = [Network([row for row in rows if row.network == name]) for name in unique(row.network for row in rows)]
+    parts = ["### What was reached", _table([TARGETS, *(network.reached() for network in networks)])]
+    for network in networks:
+        parts += [f"### {network.name}", *network.tables()]
     return "\n\n".join(parts)
 
 
-def _of_network(rows: Sequence[Row]) -> Iterator[str]:
-    teacher = [row for row in rows if row.method == "teacher"]
-    for training in unique(row.training for row in rows):
-        own = [row for row in rows if row.training == training and row.method != "teacher"]
-        if own:
-            yield f"**{f'After training, learning rate {training}' if training else 'No training'}**"
-            yield _table([*teacher, *own] if not training else own)
+TARGETS = ["network", "kept: paper", "kept: best of ours", "times", "after training: random", "paper", "best of ours",
+           "to random"]  # fmt: skip
 
 
-def _table(rows: Sequence[Row]) -> str:
-    cells: dict[str, dict[Column, list[Row]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        cells[row.method][row.training, row.step, row.measure].append(row)
-    columns = unique((row.training, row.step, row.measure) for row in rows)
-    columns.sort(key=lambda column: column[1])  # stable: measures stay in their order
-    head = ["method", *(_title(column) for column in columns), "seeds", "seconds"]
-    lines = [head, ["---", *["--:"] * (len(head) - 1)]]
-    lines += [_line(method, columns, own) for method, own in cells.items()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+class Network:
+    """The rows of one network."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.name = rows[0].network
+        self.rows = rows
+        self._cells: dict[tuple[str, int, str], list[Row]] = defaultdict(list)
+        for row in rows:
+            if not row.training.startswith(TUNING):
+                self._cells[row.method, row.step, row.measure].append(row)
+        known = unique(row.method for row in rows if row.method != TEACHER)
+        self.methods = sorted(known, key=[*METHODS, *known].index)
+        self.measures = unique(measure for _, _, measure in self._cells)
+        self.steps = sorted({step for _, step, _ in self._cells})
+
+    # -- numbers
+
+    def mean(self, method: str, step: int, measure: str | None = None) -> float | None:
+        """Mean over seeds, by default of the first measure; None without rows."""
+        rows = self._cells.get((method, step, measure or self.measures[0]))
+        return fmean(row.value for row in rows) if rows else None
+
+    def cell(self, method: str, step: int, measure: str) -> str:
+        """`mean ± half`; empty without rows."""
+        rows = self._cells.get((method, step, measure))
+        return _cell([row.value for row in rows]) if rows else ""
+
+    def kept(self, method: str) -> float | None:
+        """Share of the teacher's quality above random before any training."""
+        own, teacher = self.mean(method, 0), self.mean(TEACHER, 0)
+        floor = max((found for name in self._random() if (found := self.mean(name, 0)) is not None), default=None)
+        if own is None or teacher is None or floor is None:
+            return None
+        return (own - floor) / (teacher - floor)
+
+    def to_random(self, method: str) -> int | None:
+        """The first stop at which the mean is that of the random initialisation after the last step."""
+        last = self.steps[-1]
+        goal = max((found for name in self._random() if (found := self.mean(name, last)) is not None), default=None)
+        ways = ((step, self.mean(method if step else method.split(" + ")[0], step)) for step in self.steps)
+        return next((step for step, own in ways if own is not None and goal is not None and own >= goal), None)
+
+    def _random(self) -> list[str]:
+        return [name for name in self.methods if name.startswith(RANDOM) and " + " not in name]
+
+    # -- Markdown
+
+    def reached(self) -> list[str]:
+        """One line of the table of targets."""
+        ours = [name for name in self.methods if not name.startswith((RANDOM, PAPER))]
+        before = max(((kept, name) for name in ours if (kept := self.kept(name)) is not None), default=(0.0, ""))
+        paper = self.kept(PAPER)
+        times = "" if paper is None else f"{before[0] / paper:.1f}" if paper > 0 else "paper keeps nothing"
+        line = [self.name, _share(paper), f"{_share(before[0])} ({before[1]})", times]
+        last, measure = self.steps[-1], self.measures[0]
+        if not last:
+            return [*line, *["not trained"] * 4]
+        trained = [(found, name) for name in ours if (found := self.mean(name, last)) is not None]
+        best = max(trained, default=(0.0, ""))[1]
+        theirs = [max((self.mean(name, last) or 0.0, name) for name in self.methods if name.startswith(kind))[1]
+                  for kind in (RANDOM, PAPER)]  # fmt: skip
+        cells = [self.cell(name, last, measure) for name in (*theirs, best)]
+        verdict = "apart" if all(self._apart(best, name, last) for name in theirs) else "not apart"
+        steps = self.to_random(best)
+        return [*line, *cells[:2], f"{cells[2]} ({best}; {verdict})", f"{steps} of {last}"]
+
+    def _apart(self, one: str, other: str, step: int) -> bool:
+        """Whether the first's interval lies above the second's."""
+        rows = [self._cells[name, step, self.measures[0]] for name in (one, other)]
+        (high, above), (low, below) = (mean_interval([row.value for row in own]) for own in rows)
+        return high - above > low + below
+
+    def tables(self) -> Iterator[str]:
+        """The starts, the training, and where the rows come from."""
+        yield "**No training**"
+        head = ["method", *self.measures, "kept", "seeds", "seconds"]
+        names = [name for name in (TEACHER, *self.methods) if self.mean(name, 0) is not None]
+        yield _table([head, *(self._untrained(name) for name in names)])
+        if last := self.steps[-1]:
+            yield f"**After training for {last} steps, each start at its own learning rate**"
+            stops = [step for step in self.steps if step]
+            head = ["method", "rate", *(f"{self.measures[0]}, {step} steps" for step in stops)]
+            head += [f"{measure}, {last}" for measure in self.measures[1:]]
+            names = [name for name in self.methods if self.mean(name, last) is not None]
+            yield _table([[*head, "to random", "seeds", "seconds"], *(self._trained(name, stops) for name in names)])
+        yield self._provenance()
+
+    def _untrained(self, method: str) -> list[str]:
+        cells = [self.cell(method, 0, measure) for measure in self.measures]
+        rows = self._cells[method, 0, self.measures[0]]
+        if method == TEACHER:
+            return [method, *cells, "1", "-", "-"]
+        return [method, *cells, _share(self.kept(method)), str(len(rows)), f"{fmean(row.seconds for row in rows):.1f}"]
+
+    def _trained(self, method: str, stops: Sequence[int]) -> list[str]:
+        rows = self._cells[method, stops[-1], self.measures[0]]
+        cells = [self.cell(method, step, self.measures[0]) for step in stops]
+        cells += [self.cell(method, stops[-1], measure) for measure in self.measures[1:]]
+        steps, rates = self.to_random(method), unique(row.training for row in rows)
+        about = ["-" if steps is None else str(steps), str(len(rows)), f"{fmean(row.seconds for row in rows):.1f}"]
+        return [method, ", ".join(rates), *cells, *about]
+
+    def _provenance(self) -> str:
+        """Versions and days of the rows, each way of making them on a line of its own."""
+        made: dict[str, set[str]] = defaultdict(set)
+        for row in self.rows:
+            made[", ".join(f"{name} {version}" for name, version in row.versions.items())].add(row.date)
+        lines = (f"{versions} ({', '.join(sorted(days))})" for versions, days in made.items())
+        return f"{ABOUT} Made with {'; and with '.join(lines)}."
 
 
-def _title(column: Column) -> str:
-    training, step, measure = column
-    return f"{measure}, {step} steps" if training else measure
-
-
-def _line(method: str, columns: Sequence[Column], cells: dict[Column, list[Row]]) -> list[str]:
-    counts = unique(len(cells[column]) for column in columns if column in cells)
-    last = cells[max(cells, key=lambda column: column[1])]
-    seconds = sum(row.seconds for row in last) / len(last)
-    seeds = "-" if method == "teacher" else " to ".join(str(count) for count in sorted(counts))
-    spent = "-" if method == "teacher" else f"{seconds:.1f}"
-    values = [_cell([row.value for row in cells[column]]) if column in cells else "" for column in columns]
-    return [method, *values, seeds, spent]
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    head, *rest = lines
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---", *["--:"] * (len(head) - 1)], *rest])
 
 
 def _cell(values: Sequence[float]) -> str:
@@ -75,13 +162,8 @@ def _cell(values: Sequence[float]) -> str:
     return f"{mean:.3f}" if len(values) == 1 else f"{mean:.3f} ± {half:.3f}"
 
 
-def _provenance(rows: Sequence[Row]) -> str:
-    """Versions and days of the rows, each way of making them on a line of its own."""
-    made: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        made[", ".join(f"{name} {version}" for name, version in row.versions.items())].add(row.date)
-    lines = (f"{versions} ({', '.join(sorted(days))})" for versions, days in made.items())
-    return f"{ABOUT} Made with {'; and with '.join(lines)}."
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def unique(values: Iterable[T]) -> list[T]:
@@ -91,7 +173,7 @@ def unique(values: Iterable[T]) -> list[T]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(description="print the Markdown table of rows of results")
+    parser = argparse.ArgumentParser(description="print the Markdown tables of rows of results")
     parser.add_argument("rows", type=Path, nargs="+", help="files that examples.starts.run wrote")
     print(tables(read_rows(parser.parse_args(arguments).rows)))
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import doctest
-import itertools
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from examples.starts import crepe, interval, methods, minilm, run, sentences, table
+from examples.starts import crepe, interval, methods, minilm, readme, run, sentences, table
 from examples.starts.interval import mean_interval, t_quantile
-from examples.starts.methods import METHODS, Method, by_rules
-from examples.starts.network import Batch, Schedule, stream
-from examples.starts.rows import Row, append_rows, read_rows
-from examples.starts.training import train
+from examples.starts.methods import METHODS, RANDOM, Given, Method
+from examples.starts.network import Batch, Training, stream
+from examples.starts.rows import VALIDATION_LOSS, Row, append_rows, best_rates, read_rows
+from examples.starts.training import train, validation_loss
 from wsel_graph.demo import pitch
 from wsel_graph.errors import PlanError
 
@@ -54,25 +53,56 @@ def test_mean_interval_by_hand() -> None:
         mean_interval([])
 
 
-def test_table_of_known_numbers() -> None:
-    rows = [replace(ROW, method="teacher", value=0.9)]
-    rows += [replace(ROW, seed=seed, value=value) for seed, value in enumerate([0.1, 0.3, 0.5])]
-    rows += [replace(ROW, method="default", value=0.75, seconds=2.0, versions={"torch": "3"})]
-    rows += [replace(ROW, seed=9, training="1e-3", step=step, value=step / 100, seconds=step) for step in (40, 10)]
-    # 4.302653 * sqrt(0.04 / 3) = 0.4968
-    assert table.tables(rows) == "\n\n".join(
-        [
-            "### net",
-            "**No training**",
-            "| method | hits | seeds | seconds |\n| --- | --: | --: | --: |\n| teacher | 0.900 | - | - |\n"
-            "| random | 0.300 ± 0.497 | 3 | 1.0 |\n| default | 0.750 | 1 | 2.0 |",
-            "**After training, learning rate 1e-3**",
-            "| method | hits, 10 steps | hits, 40 steps | seeds | seconds |\n| --- | --: | --: | --: | --: |\n"
-            "| random | 0.100 | 0.400 | 1 | 40.0 |",
-            "Mean ± half the 95 % interval over seeds; the choice of the exam's questions is not in it. "
-            "Made with torch 2 (2026-01-02); and with torch 3 (2026-01-02).",
-        ]
-    )
+def _row(method: str, value: float, seed: int = 0, step: int = 0, rate: str = "", measure: str = "hits") -> Row:
+    return replace(ROW, method=method, value=value, seed=seed, step=step, training=rate, measure=measure)
+
+
+def known_rows() -> list[Row]:
+    rows = [_row("teacher", 0.9)]
+    rows += [_row(RANDOM, value, seed) for seed, value in enumerate([0.0, 0.1, 0.2])]
+    rows += [_row("paper", 0.3, seed) for seed in range(3)] + [_row("default", 0.7, seed) for seed in range(3)]
+    rows += [_row("default", 5.0, 100, 3, "tuning 0.01", VALIDATION_LOSS)]
+    for step, values in ((10, (0.2, 0.4, 0.8)), (40, (0.6, 0.5, 0.85))):
+        for method, value in zip((RANDOM, "paper", "default"), values, strict=True):
+            rows += [_row(method, value + 0.01 * seed, seed, step, "0.001") for seed in range(3)]
+    return rows
+
+
+def test_tables_of_known_numbers() -> None:
+    found = table.tables(known_rows())
+    # kept: (0.3 - 0.1) / (0.9 - 0.1) = 0.25 and 0.6 / 0.8 = 0.75; t(2) = 4.302653, deviations 0.1 and 0.01
+    after = "0.610 ± 0.025 | 0.510 ± 0.025 | 0.860 ± 0.025 (default; apart) | 0 of 40"
+    assert f"| net | 0.25 | 0.75 (default) | 3.0 | {after} |" in found
+    assert f"| {RANDOM} | 0.100 ± 0.248 | 0.00 | 3 | 1.0 |" in found
+    assert "| default | 0.700 ± 0.000 | 0.75 | 3 | 1.0 |" in found
+    assert "| paper | 0.001 | 0.410 ± 0.025 | 0.510 ± 0.025 | - | 3 | 1.0 |" in found
+    assert f"| {RANDOM} | 0.001 | 0.210 ± 0.025 | 0.610 ± 0.025 | 40 | 3 | 1.0 |" in found
+    assert VALIDATION_LOSS not in found
+
+
+def test_a_best_start_within_the_others_interval_is_not_apart() -> None:
+    wide = [_row("paper", 0.61 + seed, seed, 40, "0.001") for seed in range(3)]
+    rows = [row for row in known_rows() if (row.method, row.step) != ("paper", 40)] + wide
+    assert "(default; not apart)" in table.tables(rows)
+
+
+def test_rates_of_least_loss() -> None:
+    tried = {("a", "0.1"): 2.0, ("a", "0.01"): 1.0, ("b", "0.1"): 3.0, ("c", "0.1"): 0.5, ("d", "0.1"): math.inf}
+    rows = [_row(method, loss, 100, 3, f"tuning {rate}", VALIDATION_LOSS) for (method, rate), loss in tried.items()]
+    families = {"a": "", "b": "family", "c": "family", "d": "", "e": ""}
+    assert best_rates(rows, families) == {"a": 0.01, "c": 0.1}  # d diverged, e was not tried
+
+
+def test_the_page_holds_what_its_rows_make() -> None:
+    text = f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter"
+    made = readme.page(text, known_rows())
+    assert made == f"before\n{readme.BEGIN}\n\n{table.tables(known_rows())}\n\n{readme.END}\nafter"
+    with pytest.raises(ValueError, match="the page needs the lines"):
+        readme.page("no marks", known_rows())
+
+
+def test_the_committed_page_is_up_to_date() -> None:
+    readme.main(["--check"])
 
 
 def test_rows_are_read_as_written(tmp_path: Path) -> None:
@@ -148,34 +178,47 @@ def test_streams_do_not_meet() -> None:
     first = {
         torch.rand((), generator=stream(seed, use)).item()
         for seed in range(50)
-        for use in ("exam", "calibration", "training")
+        for use in ("exam", "calibration", "training", "validation")
     }
-    assert len(first) == 150
+    assert len(first) == 200
 
 
-def test_features_count_as_much_as_the_own_loss_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a stand-in for the library's loss: what is added, and that it is closed."""
-    features, closed = iter([torch.tensor(8.0), torch.tensor(4.0)]), []
+def test_features_count_as_much_as_the_own_loss_at_first() -> None:
+    extra = iter([torch.tensor(8.0), torch.tensor(4.0)])
+    loss = methods.balanced(lambda output, inputs: next(extra))
+    assert loss(torch.tensor(2.0), torch.zeros(1), None) == 4.0  # 2 + 8 / 4
+    assert loss(torch.tensor(2.0), torch.zeros(1), None) == 3.0  # the weight stays
 
-    class Distillation:
-        def __init__(self, student: nn.Module, teacher: nn.Module, pairs: list[Any]) -> None:
-            assert [pair.problem for pair in pairs] == [""]
 
-        def __enter__(self) -> Any:
-            return lambda: next(features)
+def test_losses_of_the_library_pull_towards_the_teacher() -> None:
+    network = Tiny()
+    given = Given(network.teacher(), network.example_inputs, network.calibration(0), 0)
+    inputs = torch.randn(2, 5, 3)
+    student = network.student(0)
 
-        def __exit__(self, *_: object) -> None:
-            closed.append(True)
+    def divergence(rows: Tensor) -> Tensor:
+        ours, theirs = ((net(rows) / 2).log_softmax(1) for net in (student, given.teacher))  # at temperature 2
+        found: Tensor = (theirs.exp() * (theirs - ours)).sum(1).mean()
+        return found
 
-    pairs = [SimpleNamespace(problem=""), SimpleNamespace(problem="no such channels")]
-    library = SimpleNamespace(FeatureDistillation=Distillation, feature_pairs=lambda plan: pairs)
-    monkeypatch.setattr(methods, "_ws", library)
-    make_loss = methods.distilled(METHODS["default"]).make_loss
-    assert make_loss is not None
-    with make_loss(_net(4), _net(8), SimpleNamespace(plan=None)) as loss:
-        assert loss(torch.tensor(2.0), torch.zeros(1), torch.zeros(1, 3)) == 4.0  # 2 + 8 / 4
-        assert loss(torch.tensor(2.0), torch.zeros(1), torch.zeros(1, 3)) == 3.0  # the weight stays
-    assert closed == [True]
+    with torch.no_grad(), methods.logit_loss(student, given, None) as loss:
+        first, second = (loss(torch.tensor(0.25), student(rows), rows) for rows in inputs)
+        assert first.item() == pytest.approx(0.5, abs=1e-6)  # the own one twice
+        wanted = 0.25 + 0.25 * divergence(inputs[1]) / divergence(inputs[0])
+        assert second.item() == pytest.approx(wanted.item(), rel=1e-4)
+
+
+def test_drawn_anew() -> None:
+    student = nn.Sequential(nn.Embedding(5, 64), nn.Linear(64, 300), nn.LayerNorm(300), nn.Conv1d(300, 8, 3))
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    METHODS["random (Kaiming)"].start(student, Given(student, None, [], 3))
+    after = student.state_dict()
+    same = [name for name, value in after.items() if torch.equal(value, before[name])]
+    assert same == ["0.weight", "2.weight", "2.bias"]
+    assert after["1.weight"].std().item() == pytest.approx((2 / 64) ** 0.5, rel=0.05)
+    assert not after["1.bias"].any()
+    METHODS["random (Xavier)"].start(student, Given(student, None, [], 3))
+    assert student.get_parameter("1.weight").abs().max().item() == pytest.approx((6 / 364) ** 0.5, rel=0.01)
 
 
 # --- a run on a network of two layers ---
@@ -185,7 +228,7 @@ class Tiny:
     """Eight hidden channels for a student of four; the exam counts, so that work done twice shows."""
 
     packages: tuple[str, ...] = ()
-    schedules: Mapping[str, Schedule] = {name: Schedule(1e-2, warm_up=2, stops=(1, 3)) for name in ("one", "same")}
+    training: Training | None = Training(rates=(1e-2, 1e-9), warm_up=2, stops=(1, 3), tried=2)
     example_inputs: Any = torch.zeros(2, 3)
 
     def __init__(self) -> None:
@@ -214,6 +257,9 @@ class Tiny:
             self.seen.append(inputs)
             yield Batch(inputs, torch.ones(4, 2))
 
+    def validation(self) -> list[Batch]:
+        return [Batch(torch.ones(4, 3), torch.ones(4, 2))]
+
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return functional.mse_loss(output, batch.target)
 
@@ -222,39 +268,54 @@ def _net(width: int) -> nn.Module:
     return nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 2))
 
 
-def _run(network: Tiny, file: Path, training: bool = True) -> run.Run:
-    return run.Run("tiny", network, file, network.schedules if training else {})
+CHOSEN = {name: METHODS[name] for name in (RANDOM, "default")}
+
+
+def _run(file: Path, methods: dict[str, Method], seeds: tuple[int, ...] = (0,), training: bool = True) -> Tiny:
+    network = Tiny()
+    one = run.Run("tiny", network, file)
+    if training:
+        one.tune(methods)
+    for seed in seeds:
+        one.score(methods, seed, training=training)
+    return network
 
 
 def test_run_writes_every_number_once(tmp_path: Path) -> None:
-    file, chosen = tmp_path / "rows.jsonl", {name: METHODS[name] for name in ("random", "default")}
+    file = tmp_path / "rows.jsonl"
     for training in (False, True, True):  # the starts, then training, then nothing is left to do
-        network = Tiny()
-        one = _run(network, file, training)
-        one.score_teacher()
-        for seed in (0, 1):
-            one.score(chosen, seed)
+        network = _run(file, CHOSEN, (0, 1), training)
     assert network.exams == 0
-    rows = read_rows([file])
-    stops = {("", 0), ("one", 1), ("one", 3), ("same", 1), ("same", 3)}
-    assert {(row.training, row.step) for row in rows} == stops
-    assert len(rows) == 1 + 2 * 2 * len(stops)  # the teacher; methods, seeds, stops
+    rows = [row for row in read_rows([file]) if row.measure != VALIDATION_LOSS]
+    assert {(row.training, row.step) for row in rows} == {("", 0), ("0.01", 1), ("0.01", 3)}
+    assert len(rows) == 2 * 2 * 3  # methods, seeds, stops
     assert {row.versions["torch"] for row in rows} == {torch.__version__}
     assert all(0 <= row.seconds < 60 for row in rows)
 
 
+def test_every_rate_is_tried_on_a_seed_of_its_own(tmp_path: Path) -> None:
+    _run(tmp_path / "rows.jsonl", CHOSEN, seeds=())
+    rows = read_rows([tmp_path / "rows.jsonl"])
+    tried = {"tuning 0.01", "tuning 1e-09"}
+    assert {(row.method, row.training) for row in rows} == {(name, rate) for name in CHOSEN for rate in tried}
+    assert {(row.seed, row.step, row.measure) for row in rows} == {(run.TUNING_SEED, 2, VALIDATION_LOSS)}
+    still = next(row.value for row in rows if (row.method, row.training) == (RANDOM, "tuning 1e-09"))
+    student = Tiny().student(run.TUNING_SEED)
+    assert still == pytest.approx(validation_loss(student, Tiny(), Tiny().validation()), abs=1e-6)
+
+
 def test_an_interrupted_training_goes_on(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
-    _run(Tiny(), whole).score({"default": METHODS["default"]}, 0)
-    append_rows(cut, [row for row in read_rows([whole]) if (row.training, row.step) != ("same", 3)])
-    _run(Tiny(), cut).score({"default": METHODS["default"]}, 0)
+    chosen = {"default": METHODS["default"]}
+    _run(whole, chosen)
+    append_rows(cut, [row for row in read_rows([whole]) if row.step != 3])
+    _run(cut, chosen)
     values = [{row.key: row.value for row in read_rows([file])} for file in (whole, cut)]
     assert values[0] == values[1]
 
 
 def test_run_scores_what_the_method_made(tmp_path: Path) -> None:
-    network = Tiny()
-    _run(network, tmp_path / "rows.jsonl", training=False).score({"default": METHODS["default"]}, 0)
+    network = _run(tmp_path / "rows.jsonl", {"default": METHODS["default"]}, training=False)
     (row,) = read_rows([tmp_path / "rows.jsonl"])
     weights = [p.detach() for p in network.teacher().parameters()]
     hidden = (weights[0].sum(1) + weights[1]).clamp(min=0)[::2]  # evenly spaced: every second of eight
@@ -262,16 +323,11 @@ def test_run_scores_what_the_method_made(tmp_path: Path) -> None:
 
 
 def test_all_methods_train_on_the_same_batches(tmp_path: Path) -> None:
+    _run(tmp_path / "rows.jsonl", CHOSEN, seeds=())
     network = Tiny()
-    _run(network, tmp_path / "rows.jsonl").score({name: METHODS[name] for name in ("random", "default")}, 3)
-    assert len(network.seen) == 12  # two methods, two schedules, three steps
+    run.Run("tiny", network, tmp_path / "rows.jsonl").score(CHOSEN, 3, training=True)
+    assert len(network.seen) == 6  # two methods, three steps
     assert all(torch.equal(batch, network.seen[number % 3]) for number, batch in enumerate(network.seen))
-
-
-def test_every_schedule_begins_at_the_start(tmp_path: Path) -> None:
-    _run(Tiny(), tmp_path / "rows.jsonl").score({"default": METHODS["default"]}, 0)
-    values = {(row.training, row.step): row.value for row in read_rows([tmp_path / "rows.jsonl"])}
-    assert values["one", 3] == values["same", 3] != values["one", 1] == values["same", 1]
 
 
 def test_first_step_of_training_by_hand() -> None:
@@ -279,7 +335,8 @@ def test_first_step_of_training_by_hand() -> None:
     network = Tiny()
     student = network.student(0)
     before = [p.detach().clone() for p in student.parameters()]
-    next(iter(train(student, network, network.schedules["one"], seed=0)))
+    assert network.training is not None
+    next(iter(train(student, network, network.training, 0.01, seed=0)))
     for was, now in zip(before, student.parameters(), strict=True):
         moved = (now.detach() - was * (1 - 0.005 * 0.01)).abs()
         gradient = now.grad
@@ -288,60 +345,38 @@ def test_first_step_of_training_by_hand() -> None:
         assert torch.allclose(moved, expected, atol=1e-7)
 
 
-def test_a_loss_of_its_own_is_trained_from_the_same_start(tmp_path: Path) -> None:
-    given: list[Any] = []
+def test_a_loss_of_its_own_is_trained_from_the_same_start_at_its_rate(tmp_path: Path) -> None:
+    made: list[Any] = []
 
-    def make_loss(student: nn.Module, teacher: nn.Module, result: Any) -> Any:
-        given.append(result)
+    def make_loss(student: nn.Module, given: Given, result: Any) -> Any:
+        made.append(result)
         return nullcontext(lambda own, output, inputs: output.square().mean())
 
-    method = replace(METHODS["default"], make_loss=make_loss)
-    network = Tiny()
-    _run(network, tmp_path / "rows.jsonl").score({"shrunk": method, "default": METHODS["default"]}, 0)
-    rows = [row for row in read_rows([tmp_path / "rows.jsonl"]) if row.training != "same"]
-    assert [(row.method, row.step) for row in rows] == [
-        ("shrunk", 1),
-        ("shrunk", 3),  # its start is another method's
-        ("default", 0),
-        ("default", 1),
-        ("default", 3),
+    shrunk = replace(METHODS["default"], base="default", make_loss=make_loss)
+    _run(tmp_path / "rows.jsonl", {"default": METHODS["default"], "shrunk": shrunk})
+    rows = [row for row in read_rows([tmp_path / "rows.jsonl"]) if row.measure != VALIDATION_LOSS]
+    assert [(row.method, row.training, row.step) for row in rows] == [
+        ("default", "", 0),
+        ("default", "0.01", 1),
+        ("default", "0.01", 3),
+        ("shrunk", "0.01", 1),  # its start is another method's
+        ("shrunk", "0.01", 3),
     ]
-    start, shrunk, own = (abs(rows[i].value) for i in (2, 1, 4))
-    assert shrunk < start < own  # towards zero, and towards the target of one
-    assert given[0].coverage == 1.0
+    start, own, other = (abs(rows[i].value) for i in (0, 2, 4))
+    assert other < start < own  # towards zero, and towards the target of one
+    assert made[0].coverage == 1.0
 
 
 def test_a_refusal_is_told_and_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(*_: Any) -> None:
         raise PlanError("these two do not fit")
 
-    chosen = {"stubborn": Method(refuse), "random": METHODS["random"]}
-    _run(Tiny(), tmp_path / "rows.jsonl", training=False).score(chosen, 0)
+    _run(tmp_path / "rows.jsonl", {"stubborn": Method(refuse), RANDOM: METHODS[RANDOM]}, training=False)
     assert "stubborn: refused: these two do not fit" in capsys.readouterr().out
-    assert [row.method for row in read_rows([tmp_path / "rows.jsonl"])] == ["random"]
+    assert [row.method for row in read_rows([tmp_path / "rows.jsonl"])] == [RANDOM]
 
 
 def test_rows_of_other_versions_are_not_mixed(tmp_path: Path) -> None:
     append_rows(tmp_path / "rows.jsonl", [replace(ROW, network="tiny", versions={"torch": "0.1"})])
     with pytest.raises(ValueError, match=r"rows of other versions \(.*torch 0\.1 then, .*give another --output"):
-        _run(Tiny(), tmp_path / "rows.jsonl")
-
-
-def test_schedules_are_chosen_by_rate() -> None:
-    known = {"low": Schedule(1e-4, 60, (1,)), "high": Schedule(3e-4, 0, (1,))}
-    assert list(run.chosen_schedules(known, None)) == ["low", "high"]
-    assert list(run.chosen_schedules(known, [3e-4])) == ["high"]
-    with pytest.raises(ValueError, match=r"--rates 0\.001: this network is trained at \[0\.0001, 0\.0003\]"):
-        run.chosen_schedules(known, [1e-4, 1e-3])
-
-
-def test_missing_methods_say_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = run.available({"known": METHODS["default"], "none": by_rules("no-such-rules")})
-    assert list(found) == ["known"]
-    assert "none: left out: no rule file named 'no-such-rules'" in capsys.readouterr().out
-
-
-def test_the_first_methods_are_there() -> None:
-    names = ("random", "paper", "default", "rescaled", "scored (weights)")
-    assert [METHODS[name].missing() for name in names] == [None] * len(names)
-    assert tuple(itertools.islice(METHODS, len(names))) == names
+        run.Run("tiny", Tiny(), tmp_path / "rows.jsonl")

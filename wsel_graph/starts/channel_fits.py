@@ -32,12 +32,14 @@ class Rescaling:
         self.names = tuple(name for name in names if name)
         self._reference = tensors[self.name]
         self._train, self._held = _Lines(), _Lines()
+        self._noise = 0.0
 
     def gather(self, use: int, batch: Batch, sample: Sample) -> None:
         """See `Fit`."""
         wanted = self._target.rows(batch)
         picked = sample.picked(len(wanted)).to(wanted.device)
         limit = len(picked) - round(len(picked) * sample.held)
+        self._noise += rounding(self._reference.dtype) * (len(picked) - limit) * self._target.magnitude(batch)
         rows = self._operator.plain(batch.student)[:, self._target.own]
         check_positions(self.name, len(rows), len(wanted))
         for part, lines in ((picked[:limit], self._train), (picked[limit:], self._held)):
@@ -54,7 +56,7 @@ class Rescaling:
         spread = float(self._held.spread().sum()) or 1.0
         best, chosen, how = float(self._held.error(*start).sum()) / spread, {}, NO_BETTER
         before = best
-        exact = rounding(self._reference.dtype) * float(self._held.magnitude(*start).sum())
+        exact = self._noise + rounding(self._reference.dtype) * float(self._held.magnitude(*start).sum())
         finite = self._train.finite
         if why := stays(self._train.count, self._held.count, before * spread, exact, finite=finite):
             return Outcome(self.name, before, before, why, False), {}

@@ -39,6 +39,7 @@ class Gain:
         statistics: Running mean and variance of a batch norm, whose names they are; None for others.
         feature_dims: The dims of its output that hold channels, zero-based.
         epsilon: What a batch norm adds to the variance.
+        product: Whether it is a product, which normalises nothing.
     """
 
     number: int
@@ -48,6 +49,25 @@ class Gain:
     statistics: tuple[str, str] | None
     feature_dims: tuple[int, ...]
     epsilon: float = 0.0
+    product: bool = False
+
+    @property
+    def name(self) -> str:
+        """The parameter or statistic that messages call it by."""
+        return self.scale.name if self.scale is not None else (self.statistics or ("",))[0]
+
+    def line(self, program: Program) -> tuple[torch.Tensor, torch.Tensor]:
+        """Slope and offset, float64 `(channels)`, of what a product or a batch norm does with these parameters."""
+        tensors = {state.name: state.tensor for state in program.captured.states}
+        one = None if self.scale is None else self.scale.read(tensors[self.scale.name]).double().reshape(-1)
+        shift = None if self.shift is None else self.shift.read(tensors[self.shift.name]).double().reshape(-1)
+        if self.statistics is not None:
+            mean, variance = (tensors[name].double() for name in self.statistics)
+            slope = (variance + self.epsilon).rsqrt() if one is None else one / (variance + self.epsilon).sqrt()
+            return slope, -mean * slope if shift is None else shift - mean * slope
+        if one is None:
+            raise ValueError("a gain without a scale and statistics")
+        return one, torch.zeros_like(one) if shift is None else shift
 
     def channels(self, output: torch.Tensor) -> torch.Tensor:
         """Output rows `(rows, channels)`, rows in row-major order of the other dims."""
@@ -114,4 +134,6 @@ def _product(program: Program, node: fx.Node, bound: dict[str, object]) -> Gain 
     rank = len(node.meta["value"].shape)
     if len(long) != 1:
         return None
-    return Gain(program.numbers[node], program.numbers[data], seen, None, None, (long[0] + rank - len(shape),))
+    return Gain(
+        program.numbers[node], program.numbers[data], seen, None, None, (long[0] + rank - len(shape),), product=True
+    )

@@ -20,7 +20,7 @@ from wsel_graph.starts.partners import Pairing, Side, Use
 from wsel_graph.starts.positions import same_positions
 from wsel_graph.starts.settings import Aims
 from wsel_graph.starts.streams import Branch, StreamTarget, branch
-from wsel_graph.starts.targets import OutputTarget, Target, direct_target
+from wsel_graph.starts.targets import Operator, OutputTarget, Target, direct_target
 
 
 class Spans:
@@ -47,7 +47,8 @@ class Spans:
     def target(self, use: Use) -> Target:
         """What one operator of the student is to compute."""
         made = use.operator
-        if isinstance(made, Contraction) and (found := self._stream(use, made)) is not None:
+        ends = isinstance(made, Contraction) or made.statistics is not None
+        if ends and (found := self._stream(use, made)) is not None:
             return found
         if isinstance(made, Gain) and (moved := self._moved_norm(use)) is not None:
             return moved
@@ -70,10 +71,10 @@ class Spans:
 
     # -- streams
 
-    def _stream(self, use: Use, made: Contraction) -> StreamTarget | None:
-        """What the sum after a contraction lacks; None where one of the two models has no such sum."""
+    def _stream(self, use: Use, made: Operator) -> StreamTarget | None:
+        """What the sum after an operator lacks; None where one of the two models has no such sum."""
         partner = next(iter(use.partners.values()))
-        if len(use.partners) > 1 or not isinstance(partner, Contraction):
+        if len(use.partners) > 1:
             return None
         ours, theirs = branch(self._student.program, made), branch(self._teacher.program, partner)
         if ours is None or theirs is None or ours.other >= made.number:

@@ -5,10 +5,14 @@ operator of a branch is fitted to the difference between the teacher's stream af
 before it. Which point of the teacher's stream that is follows from who reads the student's sum: the input of the
 component that this reader was selected from. Where teacher blocks were skipped, that is the stream after the skipped
 blocks, and the student's block learns to stand in for all of them.
+
+Between the operator and the sum, channels may be scaled and shifted one by one, by a product or by a batch norm. A
+batch norm there is a last operator too: it is fitted to the same difference, after the operator before it.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,11 +20,10 @@ import torch
 from torch import fx
 
 from wsel_graph.capture.program import Program
-from wsel_graph.starts.contractions import Contraction
 from wsel_graph.starts.frontier import Batch
 from wsel_graph.starts.gains import Gain, gain
 from wsel_graph.starts.parameters import VIEWS, schema_name
-from wsel_graph.starts.targets import check_positions
+from wsel_graph.starts.targets import Operator, check_positions, output_rows
 
 _SAME = frozenset({"aten::clone", "aten::dropout", "aten::_to_copy", "aten::contiguous", "aten::detach", "aten::alias"})
 _SUMS = frozenset({"aten::add", "aten::add_"})
@@ -28,19 +31,19 @@ _SUMS = frozenset({"aten::add", "aten::add_"})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Branch:
-    """How a contraction's output reaches the sum with a residual stream.
+    """How an operator's output reaches the sum with a residual stream.
 
     Attributes:
-        start: The contraction.
+        start: A contraction or a batch norm.
         layout: The graph nodes between the two that move elements about.
-        gains: The products with one value per channel between the two.
+        gains: The products with one value per channel, and batch norms, between the two; in order.
         sum: The graph node of the sum.
         other: The graph node that it is added to.
         dim: The dim of the sum that holds channels, zero-based.
-        order: For every channel of the sum, the contraction's channel.
+        order: For every channel of the sum, the operator's channel.
     """
 
-    start: Contraction
+    start: Operator
     layout: tuple[int, ...]
     gains: tuple[Gain, ...]
     sum: int
@@ -49,29 +52,27 @@ class Branch:
     order: torch.Tensor
 
     def numbers(self, node: Callable[[int], fx.Node]) -> torch.Tensor:
-        """For every element of the sum, the element of the contraction's output (flat) that it comes from."""
-        shape = tuple(node(self.start.number).meta["value"].shape)
-        return _moved(node, self.layout, torch.arange(torch.Size(shape).numel()).reshape(shape))
+        """For every element of the sum, the element of the operator's output (flat) that it comes from."""
+        shape = shape_of(node(self.start.number))
+        return _moved(node, self.layout, torch.arange(shape.numel()).reshape(shape))
 
     def places(self, channels: torch.Tensor) -> torch.Tensor:
-        """Where these channels of the contraction are in the sum; every one is there once."""
+        """Where these channels of the operator are in the sum; every one is there once."""
         return self.order.argsort()[torch.searchsorted(self.order.sort().values, channels)]
 
     def living(self, program: Program, channels: torch.Tensor) -> torch.Tensor:
-        """Which of these channels of the contraction the gains let through, bool."""
-        scale = self.scale(program)
-        if scale is None:
+        """Which of these channels of the operator the gains let through, bool."""
+        line = self.line(program)
+        if line is None:
             return torch.ones(len(channels), dtype=torch.bool)
-        return ((scale != 0) & scale.isfinite()).cpu()[self.places(channels)]
+        return ((line[0] != 0) & line[0].isfinite() & line[1].isfinite()).cpu()[self.places(channels)]
 
-    def scale(self, program: Program) -> torch.Tensor | None:
-        """What the gains multiply every channel of the sum with, `(channels)`; None where there are none."""
-        tensors = {state.name: state.tensor for state in program.captured.states}
+    def line(self, program: Program) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Slope and offset of what the gains make of every channel of the sum; None where there are none."""
         found = None
         for one in self.gains:
-            if one.scale is not None:
-                own = one.scale.read(tensors[one.scale.name]).double().reshape(-1)
-                found = own if found is None else found * own
+            slope, offset = one.line(program)
+            found = (slope, offset) if found is None else (found[0] * slope, found[1] * slope + offset)
         return found
 
 
@@ -82,19 +83,21 @@ def _moved(node: Callable[[int], fx.Node], layout: tuple[int, ...], tensor: torc
     return tensor
 
 
-def branch(program: Program, start: Contraction) -> Branch | None:
-    """The way from a contraction to the sum that it is the last operator before; None where there is none."""
+def branch(program: Program, start: Operator) -> Branch | None:
+    """The way from an operator to the sum that it is the last one before; None where there is none."""
     layout: list[int] = []
     gains: list[Gain] = []
     node = program.nodes[start.number]
     while len(node.users) == 1:
         (user,) = node.users
         name = schema_name(user)
-        scaled = gain(program, program.numbers[user]) if name == "aten::mul" else None
+        scaled = _gain(program, user)
         if name in _SUMS:
             return _ending(program, start, (tuple(layout), tuple(gains)), node, user)
         if scaled is not None:
             gains.append(scaled)
+        elif user.target is operator.getitem and user.args[1] == 0:
+            pass  # of an operator with several results, the first
         elif name in VIEWS and user.args[0] is node:
             layout.append(program.numbers[user])
         elif name not in _SAME:
@@ -103,8 +106,14 @@ def branch(program: Program, start: Contraction) -> Branch | None:
     return None
 
 
+def _gain(program: Program, node: fx.Node) -> Gain | None:
+    """A product with one value per channel, or a batch norm in evaluation mode."""
+    found = gain(program, program.numbers[node]) if node.op == "call_function" else None
+    return found if found is not None and (found.statistics is not None or found.product) else None
+
+
 def _ending(
-    program: Program, start: Contraction, steps: tuple[tuple[int, ...], tuple[Gain, ...]], node: fx.Node, total: fx.Node
+    program: Program, start: Operator, steps: tuple[tuple[int, ...], tuple[Gain, ...]], node: fx.Node, total: fx.Node
 ) -> Branch | None:
     operands = [value for value in total.args if isinstance(value, fx.Node)]
     shapes = {tuple(value.meta["value"].shape) for value in (*operands, total)}
@@ -119,21 +128,27 @@ def _ending(
     return Branch(start, *steps, program.numbers[total], program.numbers[other], dims[0], order)
 
 
-def _channels(program: Program, start: Contraction) -> torch.Tensor:
-    """At every place of a contraction's output, the number of its channel."""
-    shape = tuple(program.nodes[start.number].meta["value"].shape)
-    places = start.form.channels(torch.arange(torch.Size(shape).numel()).reshape(shape))
-    flat = torch.empty(torch.Size(shape).numel(), dtype=torch.int64)
+def shape_of(node: fx.Node) -> torch.Size:
+    """Of an operator's result, of the first where it has several."""
+    value = node.meta["value"]
+    return torch.Size((value[0] if isinstance(value, (tuple, list)) else value).shape)
+
+
+def _channels(program: Program, start: Operator) -> torch.Tensor:
+    """At every place of an operator's output, the number of its channel."""
+    shape = shape_of(program.nodes[start.number])
+    places = output_rows(start, torch.arange(shape.numel()).reshape(shape))
+    flat = torch.empty(shape.numel(), dtype=torch.int64)
     flat[places] = torch.arange(places.shape[1]).expand(places.shape)
     return flat.reshape(shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamTarget:
-    """What a contraction has to add so that a stream becomes what it is in the teacher later on.
+    """What an operator has to add so that a stream becomes what it is in the teacher later on.
 
     Attributes:
-        own: The contraction's channels that have a target, zero-based, ascending.
+        own: The operator's channels that have a target, zero-based, ascending.
         ours: The student's branch.
         stream: The teacher's graph node whose value the sum is to become.
         before: The teacher's graph node that it is added to there; None for the student's own stream, which repairs
@@ -158,19 +173,20 @@ class StreamTarget:
         """See `Target`."""
         run, branch = batch.student, self.ours
         missing = self._missing(batch)
-        if (scale := branch.scale(run.program)) is not None:
-            missing = missing / scale
+        if (line := branch.line(run.program)) is not None:
+            missing = (missing - line[1]) / line[0]
         numbers = branch.numbers(run.node).movedim(branch.dim, -1).reshape(-1)
-        shape = tuple(run.node(branch.start.number).meta["value"].shape)
-        flat = missing.new_zeros(torch.Size(shape).numel())
+        shape = shape_of(run.node(branch.start.number))
+        flat = missing.new_zeros(shape.numel())
         flat[numbers.to(flat.device)] = missing.reshape(-1)
-        return branch.start.form.channels(flat.reshape(shape))[:, self.own]
+        return output_rows(branch.start, flat.reshape(shape))[:, self.own]
 
     def magnitude(self, batch: Batch) -> float:
         """See `Target`."""
         after = batch.teacher_run.value(self.stream).movedim(self.dim, -1)[..., self.theirs].double()
-        if (scale := self.ours.scale(batch.student.program)) is not None:
-            after = after / scale[self.ours.places(self.own)]
+        if (line := self.ours.line(batch.student.program)) is not None:
+            places = self.ours.places(self.own).to(after.device)
+            after = (after.abs() + line[1][places].abs()) / line[0][places]
         return float(after.square().sum()) / max(1, after[..., 0].numel())
 
     def _missing(self, batch: Batch) -> torch.Tensor:
@@ -187,6 +203,7 @@ class StreamTarget:
         after = selected(self.stream)
         if self.before is not None:
             return after - selected(self.before)
+        name = branch.start.name if isinstance(branch.start, Gain) else branch.start.weight.name
         own = batch.student.value(branch.other).movedim(branch.dim, -1).double()
-        check_positions(branch.start.weight.name, own[..., 0].numel(), after[..., 0].numel())
+        check_positions(name, own[..., 0].numel(), after[..., 0].numel())
         return after.reshape(own.shape) - own

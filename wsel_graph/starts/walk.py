@@ -88,7 +88,8 @@ class Walk:
         self.kept = {name: reason for name, reason in kept.items() if name in asked}
         spans = Spans(found, self._sides[0], self._sides[1], self._settings.aims)
         filled = frozenset(copy.student for copy in plan.copies)
-        events = [event for one in found if one.name in asked for event in self._fits(one, spans, filled)]
+        renewed = frozenset(plan.recalibrate).union(*(_renewed(one, filled) for one in found if one.name in asked))
+        events = [event for one in found if one.name in asked for event in self._fits(one, spans, filled, renewed)]
         known = {*self.kept, *(pairing.name for pairing in found)}
         self.kept |= dict.fromkeys(sorted(asked - known), "no operator uses it in a way that can be fitted")
         if rest := set(plan.recalibrate) - {event.fit.mean for event in events}:
@@ -106,7 +107,7 @@ class Walk:
         events = [Event(norm.number, Recalibration(norm), 0, 1, None, 1) for norm in once]
         return sorted(events, key=lambda event: event.number)
 
-    def _fits(self, pairing: Pairing, spans: Spans, filled: frozenset[str]) -> Iterator[Event]:
+    def _fits(self, pairing: Pairing, spans: Spans, filled: frozenset[str], renewed: frozenset[str]) -> Iterator[Event]:
         targets = [spans.target(use) for use in pairing.uses]
         if any(not torch.equal(targets[0].own, other.own) for other in targets[1:]):
             self.kept[pairing.name] = "its uses stand for other channels of the teacher's each"
@@ -121,7 +122,7 @@ class Walk:
                 self.kept[pairing.name] = f"its second moments need {need >> 20:,} MB, more than the memory allowed"
                 return
             free = bias is not None and bias.name in filled
-            centred = all(self._feeds_batch_norm(own, filled) for own in contractions)
+            centred = all(self._feeds_batch_norm(own, renewed) for own in contractions)
             fit: Fit = Regression(contractions, targets, self.tensors, free=free, centred=centred)
             inputs = form.inputs
         elif len(gains) == 1:
@@ -133,13 +134,13 @@ class Walk:
         for use, (number, target) in enumerate(zip(numbers, targets, strict=True)):
             yield Event(number, fit, use, len(targets), target, inputs)
 
-    def _feeds_batch_norm(self, contraction: Contraction, filled: frozenset[str]) -> bool:
-        """Whether nothing but a batch norm that is estimated anew reads the result."""
+    def _feeds_batch_norm(self, contraction: Contraction, renewed: frozenset[str]) -> bool:
+        """Whether nothing reads the result but a batch norm whose running mean is one of these."""
         program = self._sides[0].program
         readers = list(program.nodes[contraction.number].users)
         only = readers[0] if len(readers) == 1 else None
         norm = gain(program, program.numbers[only]) if only is not None and only.op == "call_function" else None
-        return norm is not None and norm.statistics is not None and filled.issuperset(norm.statistics)
+        return norm is not None and norm.statistics is not None and norm.statistics[0] in renewed
 
     # -- judging it
 
@@ -237,6 +238,14 @@ class Walk:
         with torch.no_grad():
             for name, values in changes.items():
                 self.tensors[name].copy_(values)
+
+
+def _renewed(pairing: Pairing, filled: frozenset[str]) -> set[str]:
+    """The running mean that a fit of this pairing estimates anew, where it is that of a batch norm."""
+    norm = pairing.uses[0].operator
+    if len(pairing.uses) > 1 or not isinstance(norm, Gain) or norm.statistics is None:
+        return set()
+    return {norm.statistics[0]} if (filled & pairing.private).issuperset(norm.statistics) else set()
 
 
 def _elements(inputs: Inputs) -> int:
