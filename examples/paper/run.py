@@ -150,7 +150,7 @@ class Runner:
 def calibration(split: data.Split) -> list[Tensor]:
     """Training inputs in batches, without their labels."""
     found: list[Tensor] = []
-    for inputs, _ in DataLoader(split.train, CALIBRATION_BATCH, drop_last=True):
+    for inputs, _ in DataLoader(split.train, CALIBRATION_BATCH):
         found.append(inputs)
         if len(found) * CALIBRATION_BATCH >= CALIBRATION_IMAGES:
             break

@@ -123,7 +123,7 @@ class Training:
         with self._precision():
             loss = self.objective(self.model(inputs), inputs, labels)
         if not bool(torch.isfinite(loss)):
-            raise ExperimentError(f"the loss is {float(loss)} after {self.step} steps; lower recipe.lr")
+            raise ExperimentError(f"the loss is {float(loss.detach())} after {self.step} steps; lower recipe.lr")
         self.scaler.scale(loss / self.recipe.accumulate).backward()
         return loss.detach()
 
