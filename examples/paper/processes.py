@@ -55,6 +55,12 @@ def gather(value: Any) -> list[Any]:
     return found
 
 
+def wait() -> None:
+    """Go on when all processes are here."""
+    if count() > 1:
+        distributed.barrier()
+
+
 def seed_all(seed: int) -> None:
     """Seed what models, augmentation and mixup draw from."""
     random.seed(seed)

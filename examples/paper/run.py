@@ -95,6 +95,7 @@ class Runner:
         history = training.run()
         if folder is not None and processes.rank() == 0:
             models.save(student, split.classes, models.checkpoint_of(self.runs, experiment.name, seed))
+        processes.wait()  # what one wrote, all may read
         return history
 
     def _untrained(self, experiment: Experiment, seed: int) -> list[dict[str, float]]:

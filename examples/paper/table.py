@@ -21,6 +21,7 @@ from examples.starts.interval import mean_interval
 
 ROWS = HERE / "rows"
 NOT_RUN = "not run"
+BEGIN, END = "<!-- small: written by a command -->", "<!-- end -->"
 SMALL_COLUMNS = ("ViT", "ConvNeXt")
 
 
@@ -77,6 +78,14 @@ def table(number: str, rows: Sequence[Row]) -> str:
     return "\n\n".join(parts)
 
 
+def write_readme(rows: Sequence[Row], file: Path = HERE / "README.md") -> None:
+    """Put the tables of the small setting between the two marks of a README."""
+    text = file.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    file.write_text(f"{before}{BEGIN}\n\n{small.tables(rows)}\n\n{END}{after}", encoding="utf-8")
+
+
 def titles() -> Mapping[str, str]:
     """What can be printed."""
     return {number: content["title"] for number, content in catalogue("numbers.yaml").items()}
@@ -86,12 +95,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     known = "; ".join(f"{number}: {title.partition(': ')[2]}" for number, title in titles().items())
     parser = argparse.ArgumentParser(description="print the paper's numbers beside ours", epilog=known)
-    parser.add_argument(
-        "number", choices=[*titles(), "all", "small"], metavar="TABLE", help="such as 3, 4a, all, small"
-    )
+    names = [*titles(), "all", "small", "readme"]
+    about = "such as 3 or 4a; all; small; readme: write the small setting's tables into README.md"
+    parser.add_argument("number", choices=names, metavar="TABLE", help=about)
     parser.add_argument("--rows", type=Path, nargs="*", help="files of rows; all of rows/ without it")
     options = parser.parse_args(arguments)
     rows = read_rows(options.rows if options.rows is not None else sorted(ROWS.glob("*.jsonl")))
+    if options.number == "readme":
+        write_readme(rows)
+        return
     if options.number == "small":
         print(small.tables(rows))
         return

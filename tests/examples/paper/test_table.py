@@ -92,6 +92,16 @@ def test_the_readme_shows_what_the_command_prints() -> None:
     assert small.tables(rows) in readme
 
 
+def test_the_readme_is_written_between_its_marks(tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    file.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    for _ in range(2):
+        table.write_readme([replace(ROW, experiment="small/vit/default")], file)
+    text = file.read_text()
+    assert (text.count("before"), text.count("random: library default"), text.count("after")) == (1, 1, 1)
+    assert "old" not in text
+
+
 def test_rows_are_read_as_written(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     rows = [replace(ROW, seed=seed) for seed in range(3)]
