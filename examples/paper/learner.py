@@ -98,4 +98,5 @@ class Objective:
             raise ExperimentError("features are distilled, and the learner has no projection")
         else:
             added = functional.l1_loss(projected, theirs)
-        return loss + self._distil.alpha * added
+        total: Tensor = loss + self._distil.alpha * added
+        return total

@@ -51,16 +51,16 @@ def published() -> Named:
     for student, teacher in PAIRS.items():
         yield from _on_cifar100(student, teacher)
         for start, line in (("default", "random"), ("uniform", "weight selection")):
-            sides = (None, "default") if start == "default" else (teacher, select())
-            content = of(student, *sides, "imagenet1k", recipe="long")
+            source, begin = (None, "default") if start == "default" else (teacher, select())
+            content = of(student, source, begin, "imagenet1k", recipe="long")
             yield f"imagenet1k/{student}-{start}-long", f"Table 11, {line}, long.", content
-            content = of(student, *sides, "cifar100", recipe="probe", probe=True)
+            content = of(student, source, begin, "cifar100", recipe="probe", probe=True)
             yield f"cifar100/{student}-{start}-probe", f"Table 9, {line}.", content
     yield from _distilled()
     yield from _epochs()
     for data in THREE:
-        for name, (student, teacher) in PRETRAINED.items():
-            content = of(student, teacher, select(), data)
+        for name, (student, pretrained) in PRETRAINED.items():
+            content = of(student, pretrained, select(), data)
             yield f"{data}/vit_t-from-{name}", f"Table 5, teacher pretrained: {name}.", content
         for component in COMPONENTS:
             content = of("vit_t", "vit_s", select(f"without-{component}"), data)
@@ -158,27 +158,29 @@ def claimed() -> Named:
 
 RATES = [2.5e-4, 7.0e-4, 2.0e-3, 6.0e-3]
 SMALL: Content = {"name": "small", "stops": [5, 10, 15, 20, 30, 40, 60, 80]}
+PROBED = ("default", "paper", "engine", "scored", "compensated")
 HEADS = {"vit": ["head.weight", "head.bias"], "convnext": ["head.fc.weight", "head.fc.bias"]}
 
 
 def small() -> Named:
     """Teachers from scratch on MNIST's digits, students on 200 of scikit-learn's."""
     for family in HEADS:
-        content = {
-            "student": f"small_{family}_teacher",
-            "start": "default",
-            "data": "mnist5k",
-            "recipe": "small-teacher",
-        }
+        content = of(f"small_{family}_teacher", None, "default", "mnist5k", recipe="small-teacher")
         yield f"small/{family}-teacher", "The teacher.", content
         starts = _small_starts(family)
         for name, start in starts.items():
             content = _small(family, start, tune={"lr": RATES}, untrained=True)
             yield f"small/{family}/{name}", "", content
-            more = {"tune": {"like": f"small/{family}/{name}"}, "distil": {"kind": "logits", "temperature": 2.0}}
+            more: Content = {
+                "tune": {"like": f"small/{family}/{name}"},
+                "distil": {"kind": "logits", "temperature": 2.0},
+            }
             yield f"small/{family}/{name}-distilled", "", _small(family, start, **more)
+            if name in PROBED:
+                recipe = {"name": "small", "lr": 1.0e-2, "weight_decay": 0, "stops": [80]}
+                yield f"small/{family}/{name}-probe", "Table 9.", _small(family, start, probe=True) | {"recipe": recipe}
         yield from _small_ablations(family)
-    content = {"student": "small_vit_teacher_192", "start": "default", "data": "mnist5k", "recipe": "small-teacher"}
+    content = of("small_vit_teacher_192", None, "default", "mnist5k", recipe="small-teacher")
     yield "small/vit-teacher-192", "A larger teacher.", content
     content = _small(
         "vit", select("rules/flat.yaml", keep=["head.*"]), tune={"like": "small/vit/paper"}, untrained=True

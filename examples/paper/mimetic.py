@@ -13,6 +13,8 @@ The paper's `a = b = 0.7` for queries and keys, `a = b = 0.4` for values and the
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,7 @@ def initialise(model: nn.Module, seed: int = 0) -> int:
     return len(found)
 
 
-def _attention(attention: nn.Module, draw: torch.Generator) -> None:
+def _attention(attention: Any, draw: torch.Generator) -> None:
     width = attention.proj.weight.shape[0]
     heads = int(attention.num_heads)
     query_key = [query_and_key(width, width // heads, draw) for _ in range(heads)]
@@ -70,12 +72,13 @@ def value_and_output(width: int, draw: torch.Generator, scale: float = VALUE_OUT
 
 def _target(width: int, noise: float, diagonal: float, draw: torch.Generator) -> Tensor:
     entries = torch.randn(width, width, generator=draw, dtype=torch.float64) / width**0.5
-    return noise * entries + diagonal * torch.eye(width, dtype=torch.float64)
+    target: Tensor = noise * entries + diagonal * torch.eye(width, dtype=torch.float64)
+    return target
 
 
-def _positions(model: nn.Module) -> None:
-    table, grid = model.pos_embed, model.patch_embed.grid_size
-    codes = sines(*grid, table.shape[-1])
+def _positions(model: Any) -> None:
+    table, (height, width) = model.pos_embed, model.patch_embed.grid_size
+    codes = sines(height, width, table.shape[-1])
     table.zero_()  # prefix tokens have no place
     table[0, -len(codes) :] = codes
 

@@ -70,11 +70,17 @@ def seed_all(seed: int) -> None:
 
 def random_states() -> dict[str, Any]:
     """All random states, in values that `torch.load(weights_only=True)` reads."""
-    name, keys, place, has_gauss, gauss = np.random.get_state()
+    name, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)
     version, words, spare = random.getstate()
     states: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "numpy": (str(name), torch.from_numpy(keys.astype(np.int64)), int(place), int(has_gauss), float(gauss)),
+        "numpy": (
+            str(name),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(place),
+            int(has_gauss),
+            float(gauss),
+        ),
         "python": (version, list(words), spare),
     }
     if torch.cuda.is_available():

@@ -37,7 +37,8 @@ class Runner:
     """Where things are, and what has been done."""
 
     runs: Path
-    data: Path
+    files: Path
+    """The folder of data sets."""
     rows: Path
     device: torch.device
     workers: int = 0
@@ -70,7 +71,7 @@ class Runner:
         return best_rate(self.held.values(), name)
 
     def _train(self, experiment: Experiment, seed: int, *, tuning: bool) -> list[dict[str, float]]:
-        split = data.load(experiment.data, experiment.recipe, self.data, seed, tuning=tuning)
+        split = data.load(experiment.data, experiment.recipe, self.files, seed, tuning=tuning)
         teacher = self._teacher(experiment)
         student = self._student(experiment, split, teacher, seed)
         distil = experiment.distil
@@ -100,7 +101,7 @@ class Runner:
 
     def _untrained(self, experiment: Experiment, seed: int) -> list[dict[str, float]]:
         """The start itself; where it takes values from a teacher of the same classes, with the teacher's last layer."""
-        split = data.load(experiment.data, experiment.recipe, self.data, seed)
+        split = data.load(experiment.data, experiment.recipe, self.files, seed)
         teacher, begun = self._teacher(experiment), time.perf_counter()
         whole = replace(experiment, start=replace(experiment.start, keep=()))
         student = self._student(whole, split, teacher, seed)

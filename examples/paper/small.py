@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import fmean
 
 from examples.paper.experiment import EXPERIMENTS, read_experiment
@@ -31,41 +32,42 @@ def tables(rows: Sequence[Row]) -> str:
         own = [row for row in rows if row.experiment.startswith(f"small/{family}")]
         runs = [row for same in finals(own).values() for row in same]
         if runs:
-            parts += [f"### {title}", starts(own, family), ablations(own, family), provenance(runs)]
+            made = (untrained(own, family), starts(own, family), ablations(own, family))
+            parts += [f"### {title}", *made, provenance(runs)]
     return "\n\n".join(parts)
 
 
+def untrained(rows: Sequence[Row], family: str) -> str:
+    """The table of starts before training."""
+    final = finals(rows)
+    lines = []
+    for name in _tried(rows, family):
+        experiment = f"small/{family}/{name}"
+        measures = [_untrained(rows, experiment, measure) for measure in ("accuracy", "nearest")]
+        lines.append([STARTS[name], *measures, _end(final, f"{experiment}-probe")])
+    return markdown(["start", "untrained", "nearest", "probe"], lines)
+
+
 def starts(rows: Sequence[Row], family: str) -> str:
-    """The table of starts."""
-    final = finals(rows)
-    ours = [name for name in STARTS if f"small/{family}/{name}" in final]
-    random = [fmean(row.value for row in final[f"small/{family}/{name}"]) for name in RANDOM if name in ours]
+    """The table of starts after training."""
+    final, tried = finals(rows), _tried(rows, family)
+    random = [fmean(row.value for row in final[f"small/{family}/{name}"]) for name in RANDOM if name in tried]
     goal = max(random, default=1.0)
-    head = [
-        "start",
-        "rate",
-        "untrained",
-        "nearest",
-        "trained",
-        "distilled",
-        "steps to random's end",
-        "distilled, steps",
-    ]
-    return markdown(head, [_line(rows, family, name, goal) for name in ours])
+    lines = []
+    for name in tried:
+        both = [f"small/{family}/{name}{end}" for end in ("", "-distilled")]
+        ends, steps = ([made(key) for key in both] for made in (partial(_end, final), partial(_reached, rows, goal)))
+        lines.append([STARTS[name], f"{final[both[0]][0].lr:g}", *ends, *steps])
+    return markdown(["start", "rate", "trained", "distilled", "steps to random", "distilled, steps"], lines)
 
 
-def _line(rows: Sequence[Row], family: str, name: str, goal: float) -> list[str]:
-    experiment = f"small/{family}/{name}"
+def _tried(rows: Sequence[Row], family: str) -> list[str]:
     final = finals(rows)
-    rate = final[experiment][0].lr
-    untrained = [_untrained(rows, experiment, measure) for measure in ("accuracy", "nearest")]
-    trained = [percent([row.value for row in final[key]]) if key in final else "not run" for key in _both(experiment)]
-    steps = [_reached(rows, key, goal) if key in final else "not run" for key in _both(experiment)]
-    return [STARTS[name], f"{rate:g}", *untrained, *trained, *steps]
+    return [name for name in STARTS if f"small/{family}/{name}" in final]
 
 
-def _both(experiment: str) -> tuple[str, str]:
-    return experiment, f"{experiment}-distilled"
+def _end(final: Mapping[str, Sequence[Row]], experiment: str) -> str:
+    return percent([row.value for row in final[experiment]]) if experiment in final else "not run"
 
 
 def _untrained(rows: Sequence[Row], experiment: str, measure: str) -> str:
@@ -74,8 +76,10 @@ def _untrained(rows: Sequence[Row], experiment: str, measure: str) -> str:
     return percent(values) if values else ""
 
 
-def _reached(rows: Sequence[Row], experiment: str, goal: float) -> str:
+def _reached(rows: Sequence[Row], goal: float, experiment: str) -> str:
     seen = curve(rows, experiment)
+    if not seen:
+        return "not run"
     step = steps_to(goal, seen)
     return f"over {max(seen)}" if step is None else f"{step} of {max(seen)}"
 
@@ -83,7 +87,7 @@ def _reached(rows: Sequence[Row], experiment: str, goal: float) -> str:
 def ablations(rows: Sequence[Row], family: str) -> str:
     """Everything else that was run, beside what it changes."""
     final = finals(rows)
-    known = {key for name in STARTS for key in _both(f"small/{family}/{name}")}
+    known = {f"small/{family}/{name}{end}" for name in STARTS for end in ("", "-distilled", "-probe")}
     others = sorted(name for name in final if name.startswith(f"small/{family}/") and name not in known)
     base = f"small/{family}/{ABLATED}"
     lines = [[_about(name), percent([row.value for row in final[name]])] for name in (base, *others) if name in final]

@@ -55,7 +55,7 @@ class Training:
     ) -> None:
         self.learner, self.objective, self.split, self.recipe = learner, objective, split, recipe
         self.device, self.folder, self.identity, self.workers = device, folder, identity or {}, workers
-        self.sampler = DistributedSampler(
+        self.sampler: DistributedSampler[Any] = DistributedSampler(
             split.train, processes.count(), processes.rank(), shuffle=True, seed=seed, drop_last=True
         )
         self.loader = self._loader()
@@ -124,7 +124,7 @@ class Training:
             loss = self.objective(self.model(inputs), inputs, labels)
         if not bool(torch.isfinite(loss)):
             raise ExperimentError(f"the loss is {float(loss.detach())} after {self.step} steps; lower recipe.lr")
-        self.scaler.scale(loss / self.recipe.accumulate).backward()
+        torch.autograd.backward(self.scaler.scale(loss / self.recipe.accumulate))
         return loss.detach()
 
     def _update(self) -> None:

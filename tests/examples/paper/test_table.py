@@ -70,13 +70,22 @@ def test_the_small_setting() -> None:
         for step, value in ((10, end - 0.2), (20, end)):
             rows += [replace(ROW, experiment=f"small/vit/{name}", step=step, value=value, lr=1e-3)]
     rows.append(replace(ROW, experiment="small/vit/paper", phase="untrained", step=0, value=0.31))
-    found = grid(small.tables(rows))
-    assert found["random: library default"] == ["0.001", "", "", "50.0", "not run", "over 20", "not run"]
-    assert found["random: Kaiming"] == ["0.001", "", "", "60.0", "not run", "20 of 20", "not run"]
+    rows.append(replace(ROW, experiment="small/vit/paper-probe", value=0.55))
+    found = grid(small.starts(rows, "vit"))
+    assert found["random: library default"] == ["0.001", "50.0", "not run", "over 20", "not run"]
+    assert found["random: Kaiming"] == ["0.001", "60.0", "not run", "20 of 20", "not run"]
     selected = found["the paper's selection (uniform, flat)"]
-    assert selected == ["0.001", "31.0", "", "80.0", "90.0", "10 of 20", "10 of 20"]
-    assert found["random-inconsistent"] == ["70.0"]
-    assert found["the paper's selection"] == ["80.0"]
+    assert selected == ["0.001", "80.0", "90.0", "10 of 20", "10 of 20"]
+    found = grid(small.untrained(rows, "vit"))
+    assert found["random: Kaiming"] == ["", "", "not run"]
+    assert found["the paper's selection (uniform, flat)"] == ["31.0", "", "55.0"]
+    found = grid(small.ablations(rows, "vit"))
+    assert found == {
+        "changed": ["trained"],
+        "---": ["--:"],
+        "the paper's selection": ["80.0"],
+        "random-inconsistent": ["70.0"],
+    }
 
 
 def test_the_committed_rows_are_read_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +107,7 @@ def test_the_readme_is_written_between_its_marks(tmp_path: Path) -> None:
     for _ in range(2):
         table.write_readme([replace(ROW, experiment="small/vit/default")], file)
     text = file.read_text()
-    assert (text.count("before"), text.count("random: library default"), text.count("after")) == (1, 1, 1)
+    assert (text.count("before"), text.count("random: library default"), text.count("after")) == (1, 2, 1)
     assert "old" not in text
 
 
