@@ -492,7 +492,6 @@ def test_half_of_the_longer_layer_of_a_hybrid() -> None:
     check_truth(Pair(Spec("tokens", (stage,)), ((0,),), (0, 0), (None, None)))
 
 
-@fault("the first block and what reads its input again are one segment, so the rest counts blocks, not layers")
 def test_one_layer_is_filled_from_one_layer() -> None:
     """The teacher's layers also read the input of the first one, between their two parts."""
 

@@ -13,9 +13,10 @@ import wsel_graph as ws
 from tests.matching.families import Kind, Net, Sizes, Spec, Stage, inputs
 from tests.nets import Transformer
 from tests.scrambled import flat
+from wsel_graph.matching.layering import Layering, layer_length, layering
 from wsel_graph.matching.layers import select_layers
 from wsel_graph.matching.pairs import match
-from wsel_graph.matching.segments import Item, Segment, layer_length, layers
+from wsel_graph.matching.segments import Item, Segment
 from wsel_graph.matching.structure import Structure, structure
 from wsel_graph.matching.wishes import Wishes
 from wsel_graph.selection import LayerRule, Place
@@ -215,6 +216,10 @@ def stage_of(kinds: str, light: str = "") -> Item:
         pytest.param(["am", "amam"], 2, id="the student has a single layer"),
         pytest.param(["am"], 1, id="no repetition"),
         pytest.param(["aamam"], 1, id="no order"),
+        pytest.param(["aamaam"], 3, id="two of a kind in a layer"),
+        pytest.param(["fam", "famfam"], 3, id="three of them"),
+        pytest.param(["macmmacm"], 4, id="first and last alike"),
+        pytest.param(["aamaax"], 1, id="nothing repeats exactly"),
     ],
 )
 def test_layer_length_is_the_longest_period_whose_places_share_no_kind(kinds: list[str], length: int) -> None:
@@ -225,8 +230,39 @@ def test_light_segments_are_told_apart_by_what_they_follow() -> None:
     assert layer_length(stage_of("anmnanmn", light="n")) == 4
 
 
+def test_one_segment_and_its_norm_are_a_layer_only_where_nothing_longer_repeats() -> None:
+    assert layer_length(stage_of("ananmnananmn", light="n")) == 6
+    assert layer_length(stage_of("anananmn", light="n")) == 2
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "light", "expected"),
+    [
+        pytest.param("amam", "amamam", "", (2, 0, 0), id="nothing besides layers"),
+        pytest.param("xamam", "xamamam", "", (2, 1, 0), id="another first segment"),
+        pytest.param("amamx", "amamamx", "", (2, 0, 1), id="another last segment"),
+        pytest.param("anmanmnp", "anmanmanmnp", "n", (3, 0, 2), id="a final norm and a pooling block"),
+        pytest.param("amx", "amamamx", "", (2, 0, 1), id="the student has a single layer"),
+        pytest.param("amamx", "amamamy", "", (1, 0, 0), id="the ends differ"),
+        pytest.param("xmama", "ymamama", "", (1, 0, 0), id="one end differs"),
+        pytest.param("masamcmasam", "masamcmasamcmasam", "", (6, 5, 0), id="the first layer lacks a part"),
+        pytest.param("bmamz", "cmbmamz", "", (2, 0, 1), id="kinds take turns before an end of its own"),
+        pytest.param("cncnc", "cncncnc", "n", (2, 0, 1), id="no layer begins with a norm"),
+        pytest.param("aaa", "aaaaa", "", (1, 0, 0), id="one kind"),
+    ],
+)
+def test_ends_of_a_stage_are_no_part_of_its_layers(
+    student: str, teacher: str, light: str, expected: tuple[int, int, int]
+) -> None:
+    small, large = stage_of(student, light), stage_of(teacher, light)
+    found = layering(small, large)
+    assert (found.length, found.lead, found.tail) == expected
+    cut = [segment.nodes for layer in found.layers(large) for segment in layer]
+    assert sorted([*cut, *(segment.nodes for segment in found.ends(large))]) == [s.nodes for s in large.segments]
+
+
 def test_layers_are_runs_of_that_length() -> None:
-    found = layers(stage_of("amamam"), 2)
+    found = Layering(2).layers(stage_of("amamam"))
     assert [[segment.kind for segment in layer] for layer in found] == [["a", "m"]] * 3
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from wsel_graph.matching.align import Alignment, align_items
 from wsel_graph.matching.consistency import contradictions
 from wsel_graph.matching.isomorphism import pair_nodes
+from wsel_graph.matching.layering import Layering, layer_length, layering
 from wsel_graph.matching.layers import MERGE, LayerMethod, select_layers
 from wsel_graph.matching.merged_blocks import further_nodes, partner_runs
-from wsel_graph.matching.segments import Item, Layer, coarse_of, kinds_of, layer_length, layers
+from wsel_graph.matching.segments import Item, Layer, coarse_of, kinds_of
 from wsel_graph.matching.structure import Structure
 from wsel_graph.matching.wishes import Governing
 from wsel_graph.plan import LayerMap
@@ -97,10 +98,13 @@ def _pair_stages(governing: Governing, ours: int, theirs: int, found: NodePairs)
     student, teacher = governing.student, governing.teacher
     mine, other = student.items[ours], teacher.items[theirs]
     name = student.stage_names[ours]
-    length = layer_length(mine, other)
-    small, large = layers(mine, length), layers(other, length)
     method = governing.method(name)
-    influence = governing.influence(theirs, length) if isinstance(method, Score) else None
+    scored = isinstance(method, Score)  # what blocks change was measured for stages of nothing but layers
+    cut = Layering(layer_length(mine, other)) if scored else layering(mine, other)
+    small, large = cut.layers(mine), cut.layers(other)
+    for segment, partner in zip(cut.ends(mine), cut.ends(other), strict=True):
+        _pair_layers(student, (segment,), teacher, (partner,), found)
+    influence = governing.influence(theirs, cut.length) if scored else None
     runs = _runs(small, large, method, name, influence)
     for number, layer in enumerate(small):
         if number not in runs:

@@ -16,7 +16,8 @@ from wsel_graph.axes import Axis, atoms, product
 from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.matching.components import ROOTS
-from wsel_graph.matching.segments import LONGEST, Item, last_of
+from wsel_graph.matching.layering import LONGEST
+from wsel_graph.matching.segments import Item, last_of
 from wsel_graph.matching.structure import Structure
 from wsel_graph.ops import find_rule
 from wsel_graph.ops.pointwise import is_pointwise, pointwise

@@ -14,7 +14,7 @@ from torch import fx
 from wsel_graph.capture.program import Program
 from wsel_graph.capture.returns import Returned
 from wsel_graph.matching.borders import stage_borders
-from wsel_graph.matching.segments import layer_length
+from wsel_graph.matching.layering import layer_length
 from wsel_graph.matching.structure import Structure, structure
 from wsel_graph.plan import Feature, Plan, Tap
 from wsel_graph.starts.contractions import Contraction
