@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wsel_graph.matching.components import ROOTS
-from wsel_graph.matching.segments import INPUT, layer_length, layers
+from wsel_graph.matching.cuts import INPUT
+from wsel_graph.matching.layering import layering
+from wsel_graph.matching.segments import Item
 from wsel_graph.matching.structure import Structure, common_path
 from wsel_graph.plan.outline import Block, Held, Kind, Outline, Part, Section
 
@@ -28,17 +30,32 @@ class _Outliner:
     kinds: dict[Kind, int] = field(default_factory=dict)
 
     def outline(self, blocks: Mapping[int, Sequence[Nodes]]) -> Outline:
-        structure, sections = self.structure, []
+        structure = self.structure
+        sections: list[Section] = []
         for number, item in enumerate(structure.items):
-            stage, own = structure.stage_names.get(number, ""), [item.nodes]
-            if stage:
-                cut = layers(item, layer_length(item))
-                own = [tuple(node for segment in layer for node in segment.nodes) for layer in cut]
-                own = list(blocks.get(item.nodes[0], own))
-            sections.append(Section(stage, tuple(self._block(tuple(sorted(nodes))) for nodes in own)))
+            if stage := structure.stage_names.get(number, ""):
+                sections.extend(self._stage(stage, item, blocks))
+            else:
+                sections.append(self._section("", [item.nodes]))
         unused = tuple(self._held(name, "") for name in structure.components.unused)
         model = structure.graph.captured.modules.get("", "")
         return Outline(model, tuple(self.kinds), tuple(sections), unused)
+
+    def _stage(self, stage: str, item: Item, blocks: Mapping[int, Sequence[Nodes]]) -> Iterator[Section]:
+        """The blocks of a stage, and on their own what stands before the first and after the last."""
+        own = next((list(blocks[node]) for node in item.nodes if node in blocks), None)
+        if own is None:
+            cut = layering(item, item).layers(item)
+            own = [tuple(node for segment in layer for node in segment.nodes) for layer in cut]
+        inside = {node for nodes in own for node in nodes}
+        before = [segment.nodes for segment in item.segments if max(segment.nodes) < min(inside)]
+        after = [segment.nodes for segment in item.segments if min(segment.nodes) > max(inside)]
+        yield from (self._section("", [nodes]) for nodes in before)
+        yield self._section(stage, own)
+        yield from (self._section("", [nodes]) for nodes in after)
+
+    def _section(self, stage: str, blocks: Iterable[Nodes]) -> Section:
+        return Section(stage, tuple(self._block(tuple(sorted(nodes))) for nodes in blocks))
 
     def _block(self, nodes: Nodes) -> Block:
         path = self._path(nodes)
