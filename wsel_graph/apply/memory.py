@@ -13,7 +13,7 @@ from wsel_graph.apply.merge import merged
 from wsel_graph.apply.resize import resized
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Copy, Indices, Plan
-from wsel_graph.plan.faults import index_faults, merge_faults
+from wsel_graph.plan.copy_faults import index_faults, merge_faults
 from wsel_graph.stores.memory import named_tensors, select
 
 Tensors = Mapping[str, torch.Tensor]
