@@ -64,6 +64,7 @@ def write_student(
     *,
     max_shard_size: int | str | None = None,
     dtype: torch.dtype | None = None,
+    check_finite: bool = True,
     progress: bool | None = None,
 ) -> tuple[Path, ...]:
     """Write the state dict that the student has once the plan is applied; the student stays as it is.
@@ -72,6 +73,7 @@ def write_student(
         teacher: What the source was made of.
         output: See `stores.save.save_tensors`, as for `max_shard_size`.
         dtype: Of all floating-point tensors; by default each has the student's.
+        check_finite: Refuse teacher values that are not finite, or would not be in the dtype that is written.
         progress: Show a progress bar; by default where stderr is a terminal.
     Returns:
         The files that were written.
@@ -91,7 +93,7 @@ def write_student(
         if not slot.copies:
             return _kept(name, slot)
         base = None if covered(slot.copies, slot.info.shape) else slot.base
-        return filled(slot.copies, base, source, slot.info.dtype)
+        return filled(slot.copies, base, source, slot.info.dtype, check_finite)
 
     bar = iter(tracked(list(slots), f"Writing {place.name}", progress))
 

@@ -20,7 +20,11 @@ def covered(copies: Iterable[Copy], shape: tuple[int, ...]) -> bool:
 
 
 def filled(
-    copies: Sequence[Copy], base: torch.Tensor | None, source: TensorSource, dtype: torch.dtype | None = None
+    copies: Sequence[Copy],
+    base: torch.Tensor | None,
+    source: TensorSource,
+    dtype: torch.dtype | None = None,
+    check_finite: bool = True,
 ) -> torch.Tensor:
     """What goes into one student tensor.
 
@@ -28,20 +32,24 @@ def filled(
         copies: All copies to this tensor; at least one.
         base: The student's own values, which stay where no copy goes; None where the copies fill everything.
         dtype: Of the result; that of `base`, or of what the teacher gives, where it is None.
+        check_finite: Refuse values that are not finite, or would not be in this dtype.
     Returns:
         A tensor on the CPU; it may share memory with the source.
     Raises:
         PlanError: If a value is not a number, or is too large for the dtype.
     """
     if len(copies) == 1 and copies[0].region is None:
-        return cast(_taken(copies[0], source), dtype or (None if base is None else base.dtype), copies[0])
+        values = _taken(copies[0], source)
+        dtype = dtype or (values if base is None else base).dtype
+        return cast(values, dtype, copies[0]) if check_finite else values.to(dtype)
     if base is None:
         dtype = dtype or _taken(copies[0], source).dtype
         target = torch.empty(copies[0].student_shape, dtype=dtype)
     else:
         target = base.detach().to("cpu", dtype, copy=True)
     for copy in copies:
-        placed(copy, target, cast(_taken(copy, source), target.dtype, copy))
+        values = _taken(copy, source)
+        placed(copy, target, cast(values, target.dtype, copy) if check_finite else values.to(target.dtype))
     return target
 
 
@@ -63,13 +71,13 @@ def _block(copy: Copy, source: TensorSource) -> torch.Tensor:
     return gathered(replace(copy, indices=tuple(map(range, read.shape))), read)  # all that is read is taken
 
 
-def cast(values: torch.Tensor, dtype: torch.dtype | None, copy: Copy) -> torch.Tensor:
+def cast(values: torch.Tensor, dtype: torch.dtype, copy: Copy) -> torch.Tensor:
     """The values in another dtype.
 
     Raises:
         PlanError: If a value is not a number, or becomes infinite.
     """
-    made = values if dtype is None else values.to(dtype)
+    made = values.to(dtype)
     wide = made.float() if made.dtype.itemsize == 1 else made  # eight bits: most of torch has no operators for them
     if bool(torch.isfinite(wide.sum())) or bool(torch.isfinite(wide).all()):
         return made
