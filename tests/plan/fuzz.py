@@ -34,7 +34,7 @@ LARGE = 100_000
 """Elements of tensors that a damaged plan is still applied to."""
 
 SLOW = 5.0
-"""Seconds that one file may take."""
+"""Seconds of CPU time that one file may take."""
 
 ODD: list[Any] = [
     None, True, False, 0, 1, -1, 2, 7, 1 << 31, 1 << 61, -(1 << 63), 1 << 64, 10**400, 0.0, -0.5, 1e308, 1e999, "", "a",
@@ -206,11 +206,11 @@ def fuzz(going: Callable[[], bool], seed: int, tell: Callable[[str], None] = pri
             else:
                 document, data = None, damaged_bytes(draw.choice(corpus), draw.choice(corpus), draw)
             file.write_bytes(data)
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 answer = check(file)
-                if time.perf_counter() - start > SLOW:
-                    raise TimeoutError(f"{time.perf_counter() - start:.1f} s")
+                if time.process_time() - start > SLOW:
+                    raise TimeoutError(f"{time.process_time() - start:.1f} s")
             except Exception:
                 crashes.append(data)
                 tell(f"{data[:2000]!r}\n{traceback.format_exc()}")

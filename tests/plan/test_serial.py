@@ -17,7 +17,8 @@ from tests.plan.plans import sound_plans
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Choice, Copy, Kept, LayerMap, Plan
 from wsel_graph.plan import model as plan_model
-from wsel_graph.plan.codec import decode, encode
+from wsel_graph.plan.codec import encode
+from wsel_graph.plan.reading import decode
 from wsel_graph.plan.serial import parse_plan, plan_document
 
 NAMES = st.text(min_size=1, max_size=8)

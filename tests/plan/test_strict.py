@@ -113,7 +113,7 @@ def test_every_fault_is_listed_with_its_line() -> None:
             "plan.copies[1]: teacher b is [5] here and [4] before",
             id="two shapes",
         ),
-        pytest.param([COPY], [KEPT, KEPT], "plan.kept[1]: k is kept twice", id="kept twice"),
+        pytest.param([COPY], [{**KEPT, "student": "a"}], "plan.kept[0]: a is kept, and a copy fills it", id="kept too"),
         pytest.param(
             [{**COPY, "indices": [{"runs": [[0, 1]]}]}], [], 'expected {"runs": [[start, stop, step], ...]}', id="run"
         ),

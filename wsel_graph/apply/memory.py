@@ -14,7 +14,7 @@ from wsel_graph.apply.gather import gathered as gathered
 from wsel_graph.apply.undo import Undo
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Copy, Indices, Plan
-from wsel_graph.plan.faults import index_faults, merge_faults
+from wsel_graph.plan.copy_faults import index_faults, merge_faults
 from wsel_graph.progress import tracked
 from wsel_graph.stores import MemorySource, Teacher, TensorInfo, TensorSource, open_source
 from wsel_graph.stores.memory import named_tensors, put, select, transfer

@@ -28,7 +28,7 @@ from wsel_graph.apply.shards import held, local, shard_faults
 from wsel_graph.capture.sharding import flat_parameters, fully_sharded, is_sharded
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Copy, Indices, Plan
-from wsel_graph.plan.faults import merge_faults
+from wsel_graph.plan.copy_faults import merge_faults
 from wsel_graph.stores import MemorySource, TensorSource
 from wsel_graph.stores.memory import select
 from wsel_graph.stores.wrapped import known_tensors

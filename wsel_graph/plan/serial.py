@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from wsel_graph.errors import PlanError
-from wsel_graph.plan.codec import BAD, Reader, encode
+from wsel_graph.plan.codec import encode
 from wsel_graph.plan.faults import plan_faults
 from wsel_graph.plan.files import replacing
 from wsel_graph.plan.lines import lines_of
 from wsel_graph.plan.model import Plan
 from wsel_graph.plan.provenance import Provenance, digest
+from wsel_graph.plan.reading import BAD, Reader
 
 FORMAT = "wsel-plan"
 VERSION = 2
