@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from wsel_graph.matching.components import ROOTS
 from wsel_graph.matching.segments import INPUT, layer_length, layers
@@ -35,10 +36,26 @@ class _Outliner:
                 cut = layers(item, layer_length(item))
                 own = [tuple(node for segment in layer for node in segment.nodes) for layer in cut]
                 own = list(blocks.get(item.nodes[0], own))
-            sections.append(Section(stage, tuple(self._block(tuple(sorted(nodes))) for nodes in own)))
+            made = tuple(self._block(tuple(sorted(nodes))) for nodes in own)
+            sections.append(Section(stage, made, self._reads(number)))
         unused = tuple(self._held(name, "") for name in structure.components.unused)
         model = structure.graph.captured.modules.get("", "")
         return Outline(model, tuple(self.kinds), tuple(sections), unused)
+
+    @cached_property
+    def _homes(self) -> dict[int, int]:
+        """For every node, the number of its section."""
+        return {node: number for number, item in enumerate(self.structure.items) for node in item.nodes}
+
+    def _reads(self, number: int) -> tuple[int, ...]:
+        found = (source for node in self.structure.items[number].nodes for source in self._sources(node))
+        homes = {INPUT if source == INPUT else self._homes[source] for source in found}
+        return tuple(sorted(homes - {number}))
+
+    def _sources(self, number: int) -> list[int]:
+        """The nodes that a node reads, or the model's input."""
+        node = self.structure.components.nodes[number]
+        return [edge.source for edge in node.inputs] or ([] if node.label in ROOTS else [INPUT])
 
     def _block(self, nodes: Nodes) -> Block:
         path = self._path(nodes)
@@ -61,9 +78,7 @@ class _Outliner:
         outside: dict[int, int] = {}
         parts = []
         for numbers in merged:
-            sources = [edge.source for number in numbers for edge in graph.nodes[number].inputs]
-            if not sources and graph.nodes[numbers[0]].label not in ROOTS:
-                sources = [INPUT]
+            sources = [source for number in numbers for source in self._sources(number)]
             reads = (
                 place[source] if source in own else outside.setdefault(source, -1 - len(outside))
                 for source in sources
