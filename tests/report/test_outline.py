@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 import wsel_graph as ws
 from tests.report.pages import PAIRS, deep_plan, planned, traced
+from tests.zoo import torchvision_stub
 from wsel_graph.matching.structure import structure
 from wsel_graph.plan.outline import Block, Kind, Outline, full_name
 from wsel_graph.report.by_names import outlines_by_names
@@ -88,6 +90,27 @@ def test_a_residual_block_shows_its_stream() -> None:
     assert -1 in kind.parts[first].inputs
     assert first in kind.parts[last].inputs
     assert kind.results == (last,)
+
+
+def test_sections_say_what_they_read() -> None:
+    torchvision_stub.install()
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    def tiny(width: int) -> ws.ModelGraph:
+        config = T5Config(vocab_size=20, d_model=width, d_kv=4, num_heads=2, d_ff=2 * width, num_layers=2)
+        ids = torch.zeros(1, 5, dtype=torch.int64)
+        return ws.trace(T5ForConditionalGeneration(config), {"input_ids": ids, "decoder_input_ids": ids})
+
+    sections = ws.plan(tiny(8), tiny(16)).outlines[0].sections
+    assert [(section.stage or section.blocks[0].path, section.reads) for section in sections] == [
+        ("shared", (-1,)),  # tied: the encoder's tokens, the decoder's, and the labels
+        ("encoder.block", (0,)),
+        ("encoder.final_layer_norm", (1,)),
+        ("shared", (-1,)),
+        ("decoder.block", (2, 3)),
+        ("decoder.final_layer_norm", (4,)),
+        ("shared", (5,)),
+    ]
 
 
 def test_a_fused_projection_is_one_part() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wsel_graph.matching.components import ROOTS
@@ -31,31 +31,41 @@ class _Outliner:
 
     def outline(self, blocks: Mapping[int, Sequence[Nodes]]) -> Outline:
         structure = self.structure
-        sections: list[Section] = []
-        for number, item in enumerate(structure.items):
-            if stage := structure.stage_names.get(number, ""):
-                sections.extend(self._stage(stage, item, blocks))
-            else:
-                sections.append(self._section("", [item.nodes]))
+        cut = [part for number, item in enumerate(structure.items) for part in self._cut(number, item, blocks)]
+        homes = {node: number for number, (_, own) in enumerate(cut) for nodes in own for node in nodes}
+        sections = [
+            Section(stage, tuple(self._block(tuple(sorted(nodes))) for nodes in own), self._reads(number, own, homes))
+            for number, (stage, own) in enumerate(cut)
+        ]
         unused = tuple(self._held(name, "") for name in structure.components.unused)
         model = structure.graph.captured.modules.get("", "")
         return Outline(model, tuple(self.kinds), tuple(sections), unused)
 
-    def _stage(self, stage: str, item: Item, blocks: Mapping[int, Sequence[Nodes]]) -> Iterator[Section]:
+    def _cut(
+        self, number: int, item: Item, blocks: Mapping[int, Sequence[Nodes]]
+    ) -> Iterator[tuple[str, Sequence[Nodes]]]:
         """The blocks of a stage, and on their own what stands before the first and after the last."""
-        own = next((list(blocks[node]) for node in item.nodes if node in blocks), None)
+        if not (stage := self.structure.stage_names.get(number, "")):
+            yield "", [item.nodes]
+            return
+        own = next((blocks[node] for node in item.nodes if node in blocks), None)
         if own is None:
             cut = layering(item, item).layers(item)
             own = [tuple(node for segment in layer for node in segment.nodes) for layer in cut]
         inside = {node for nodes in own for node in nodes}
-        before = [segment.nodes for segment in item.segments if max(segment.nodes) < min(inside)]
-        after = [segment.nodes for segment in item.segments if min(segment.nodes) > max(inside)]
-        yield from (self._section("", [nodes]) for nodes in before)
-        yield self._section(stage, own)
-        yield from (self._section("", [nodes]) for nodes in after)
+        yield from (("", [segment.nodes]) for segment in item.segments if max(segment.nodes) < min(inside))
+        yield stage, own
+        yield from (("", [segment.nodes]) for segment in item.segments if min(segment.nodes) > max(inside))
 
-    def _section(self, stage: str, blocks: Iterable[Nodes]) -> Section:
-        return Section(stage, tuple(self._block(tuple(sorted(nodes))) for nodes in blocks))
+    def _reads(self, number: int, own: Sequence[Nodes], homes: Mapping[int, int]) -> tuple[int, ...]:
+        """The sections that a section reads."""
+        found = (source for nodes in own for node in nodes for source in self._sources(node))
+        return tuple(sorted({INPUT if source == INPUT else homes[source] for source in found} - {number}))
+
+    def _sources(self, number: int) -> list[int]:
+        """The nodes that a node reads, or the model's input."""
+        node = self.structure.components.nodes[number]
+        return [edge.source for edge in node.inputs] or ([] if node.label in ROOTS else [INPUT])
 
     def _block(self, nodes: Nodes) -> Block:
         path = self._path(nodes)
@@ -78,9 +88,7 @@ class _Outliner:
         outside: dict[int, int] = {}
         parts = []
         for numbers in merged:
-            sources = [edge.source for number in numbers for edge in graph.nodes[number].inputs]
-            if not sources and graph.nodes[numbers[0]].label not in ROOTS:
-                sources = [INPUT]
+            sources = [source for number in numbers for source in self._sources(number)]
             reads = (
                 place[source] if source in own else outside.setdefault(source, -1 - len(outside))
                 for source in sources

@@ -267,7 +267,7 @@ class Plan:
     compensate: tuple[str, ...] = ()  # student weights that rules ask to fit on calibration data; first names
     recalibrate: tuple[str, ...] = ()  # running means of the batch norms whose statistics rules ask to estimate anew
     features: tuple[Feature, ...] = ()  # what can be compared while the student learns from the teacher
-    outlines: tuple[Outline, ...] = field(default=(), compare=False, repr=False)  # student and teacher, for reports
+    outlines: tuple[Outline, ...] = field(default=(), compare=False)  # student and teacher, for reports
     provenance: Provenance | None = field(default=None, compare=False)  # what made it; plans that do the same are equal
 
     def save(self, path: str | Path) -> None:

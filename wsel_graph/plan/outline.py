@@ -61,10 +61,15 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Blocks that follow each other: a stage under its name, or a single block under no name."""
+    """Blocks that follow each other: a stage under its name, or a single block under no name.
+
+    Attributes:
+        reads: Zero-based numbers of the earlier sections whose results it reads; -1 is the model's input.
+    """
 
     stage: str
     blocks: tuple[Block, ...]
+    reads: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,13 @@ class Graph {
     });
     for (const side of ["teacher", "student"]) {
       const cells = [...container.querySelectorAll(`.cell.${side}`)];
-      const last = cells.findLastIndex((cell) => cell.firstChild);
-      cells.forEach((cell, i) => cell.classList.toggle("end", i >= last));
+      let next = Infinity; // the section below; the stream goes on to it where it reads the one above
+      for (const cell of cells.reverse()) {
+        const here = cell.firstChild ? Number(cell.dataset.section) : null;
+        const above = here === null ? next - 1 : here;
+        cell.classList.toggle("end", !models[side].sections[next]?.reads.includes(above));
+        if (here !== null) next = here;
+      }
     }
     this.links = new Links(container, this);
     new ResizeObserver(() => this.links.redraw()).observe(container);
@@ -57,27 +62,30 @@ class Graph {
       own.set(from, (own.get(from) || 0) + pairs.length);
     }
     const rows = [];
+    const alone = { teacher: [], student: [] }; // what has no partner stands side by side
+    const flush = () => {
+      while (alone.teacher.length || alone.student.length) rows.push([alone.teacher.shift() || null, alone.student.shift() || null]);
+    };
     let next = 0;
     for (const ours of student.sections) {
       const found = [...(votes.get(ours.index) || [])].sort((a, b) => b[1] - a[1])[0];
       if (found && found[0] >= next) {
-        while (next < found[0]) rows.push([teacher.sections[next++], null]);
+        while (next < found[0]) alone.teacher.push(teacher.sections[next++]);
+        flush();
         rows.push([teacher.sections[next++], ours]);
-      } else rows.push([null, ours]);
+      } else alone.student.push(ours);
     }
-    while (next < teacher.sections.length) rows.push([teacher.sections[next++], null]);
-    return rows.reduce((found, row) => {
-      const last = found.at(-1);
-      if (last && !last[0] && !row[1]) last[0] = row[0]; // what is left over on both sides stands side by side
-      else if (last && !last[1] && !row[0]) last[1] = row[1];
-      else found.push(row);
-      return found;
-    }, []);
+    alone.teacher.push(...teacher.sections.slice(next));
+    flush();
+    return rows;
   }
 
   cell(section, side, row) {
     const cell = element("div", { class: `cell ${side}`, style: `grid-row:${row}` });
-    if (section) cell.append(this.card(section));
+    if (section) {
+      cell.dataset.section = section.index;
+      cell.append(this.card(section));
+    }
     this.container.append(cell);
   }
 
@@ -85,6 +93,8 @@ class Graph {
     const [block] = section.blocks;
     const card = element("div", { class: models[section.side].connected ? "card stream" : "card" });
     section.element = card;
+    const far = section.reads.filter((number) => number >= 0 && number !== section.index - 1);
+    if (far.length) card.append(element("div", { class: "reads" }, `reads ${far.map((number) => nameOf(models[section.side].sections[number])).join(", ")}`));
     const parts = section.blocks.length === 1 ? block.parts.length : Infinity;
     if (parts <= INLINE) {
       block.open = section.open = section.inline = true;
@@ -119,7 +129,10 @@ class Graph {
       let end = start + 1;
       while (each < 2 && end < blocks.length && fateOfBlock(blocks[end]) === fate) end += 1;
       const gap = each < 2 ? 0 : Math.min(3, each * 0.4);
-      made.append(svg("rect", { x: 0, width: 100, y: start * each + gap / 2, height: Math.max(0.5, (end - start) * each - gap), class: fate }));
+      const place = { y: start * each + gap / 2, height: Math.max(0.5, (end - start) * each - gap) };
+      const kept = fate === "partly" ? 100 * Math.min(0.9, Math.max(0.1, keptShare(blocks[start]))) : 0; // both can be seen
+      made.append(svg("rect", { x: 0, width: 100 - kept, ...place, class: kept ? "copied" : fate }));
+      if (kept) made.append(svg("rect", { x: 100 - kept, width: kept, ...place, class: "kept" }));
       start = end;
     }
     return element("div", { class: "tickbox", on: { click: () => this.toggleSection(section) } }, made);
@@ -259,11 +272,15 @@ class Graph {
   }
 }
 
+const nameOf = (section) => section.stage || section.blocks[0].path || labelOf(section.blocks[0].parts[0]);
+
 function labelOf(part) {
   const { path, section } = part.block;
+  if (!part.tensors.length) return JOIN_WORDS[part.operator] || part.operator;
   const bare = part.module === path && !section.inline; // parameters of the block itself
-  if (bare || ["table", "token"].includes(part.operator)) return part.tensors.map((own) => own.name.slice(path ? path.length + 1 : 0)).join(", ");
-  if (section.inline || !part.module.startsWith(`${path}.`)) return part.module || part.tensors[0].name;
+  const named = ["table", "token", "scale", "shift"].includes(part.operator);
+  if (bare || named) return part.tensors.map((own) => (section.inline || !path ? own.name : own.name.slice(path.length + 1))).join(", ");
+  if (section.inline || !part.module.startsWith(`${path}.`)) return part.module || part.tensors[0]?.name || part.operator;
   return part.module.slice(path.length + 1);
 }
 

@@ -14,7 +14,7 @@ function unpack(model, side) {
   const hold = (name, shape, axes) => {
     if (!numbers.has(name)) {
       numbers.set(name, tensors.length);
-      tensors.push({ id: tensors.length, side, name, shape, axes, part: null, rows: [], reason: "", fitted: null });
+      tensors.push({ id: tensors.length, side, name, shape, axes, part: null, parts: [], rows: [], reason: "", fitted: null });
     }
     return tensors[numbers.get(name)];
   };
@@ -22,11 +22,12 @@ function unpack(model, side) {
   const makePart = (own, number, block) => {
     const part = { side, block, number, operator: own.operator, module: fullName(block.path, own.module), tensors: [] };
     part.tensors = own.tensors.map((held) => hold(fullName(block.path, held.name), held.shape, held.axes));
+    part.tensors.forEach((tensor) => tensor.parts.push(part));
     part.tensors.forEach((tensor) => (tensor.part = tensor.part || part));
     return part;
   };
   const sections = model.outline.sections.map((given, index) => {
-    const section = { side, index, stage: given.stage, blocks: [] };
+    const section = { side, index, stage: given.stage, reads: given.reads, blocks: [] };
     section.blocks = given.blocks.map((own, place) => {
       const kind = model.outline.kinds[own.kind];
       const block = { side, section, place, id: blocks.length, path: own.path, kind, kindNumber: own.kind };
@@ -58,8 +59,10 @@ for (const [ours, theirs, form] of DATA.copies) {
   const row = { student: student.tensors[ours], teacher: teacher.tensors[theirs], form: DATA.forms[form] };
   row.student.rows.push(row);
   row.teacher.rows.push(row);
-  const [to, from] = [row.student.part, row.teacher.part];
-  if (!to || !from) continue;
+  const [tos, froms] = [row.student.parts, row.teacher.parts]; // several where a tensor is shared: in order
+  for (let i = 0; froms.length && i < tos.length; i += 1) link(froms[Math.min(i, froms.length - 1)], tos[i]);
+}
+function link(from, to) {
   const own = grouped(partPairs, pairKey(from.block.id, to.block.id));
   if (!own.some((pair) => pair.from === from && pair.to === to)) own.push({ from, to });
 }
@@ -98,6 +101,14 @@ const remembered = (owner, make) => (owner.fate === undefined ? (owner.fate = ma
 const fateOf = (part) => remembered(part, () => mixed(part.tensors.map(fateOfTensor)));
 const fateOfBlock = (block) =>
   remembered(block, () => mixed(block.parts.filter((part) => part.tensors.length).map(fateOf)));
+
+/** Share of a student's block that keeps its own values. */
+function keptShare(block) {
+  const tensors = [...new Set(block.parts.flatMap((part) => part.tensors))];
+  const kept = tensors.filter((tensor) => fateOfTensor(tensor) === "kept");
+  const sum = (own) => own.reduce((total, tensor) => total + count(tensor.shape), 0);
+  return sum(kept) / Math.max(1, sum(tensors));
+}
 
 const FATE_WORDS = {
   copied: "selected from the teacher",
