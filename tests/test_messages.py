@@ -55,7 +55,7 @@ UNREACHED = {
     "planner/layout.py:_relative": NO_MODEL,
     "matching/merged_blocks.py:further_nodes": NO_MODEL,
 }
-"""Guards: functions whose `raise` no test has to reach, and why not. A test that reaches one makes its line needless."""
+"""Guards: functions whose `raise` no test has to reach, and why; a test that reaches one makes its line needless."""
 
 
 # -- what provokes them
