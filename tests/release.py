@@ -1,6 +1,6 @@
 """What a user gets: build wheel and sdist, install the wheel in an empty environment, run examples and commands there.
 
-python -m tests.release [--torch 2.13.0] [--dist FOLDER] [--no-deps-torch]
+python -m tests.release [--torch 2.13.0] [--dist FOLDER]
 
 Run by hand before a release, and for every version of torch that is said to work. The examples run from a copy, in a
 folder of their own, so that nothing of the checkout is imported. Those that need a model library are left out.
@@ -25,14 +25,10 @@ LIBRARIES = ("timm", "torchvision", "transformers", "numpy")
 NEEDED = ("wsel_graph/py.typed", "wsel_graph/rules/default.yaml", "wsel_graph/cli/main.py")
 """Files that a wheel must hold."""
 
-LIGHT = ("filelock", "typing_extensions", "sympy", "networkx", "jinja2", "fsspec", "setuptools", "numpy")
-"""What torch imports, for wheels whose other dependencies are libraries of an accelerator."""
-
 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--torch", default="", help="version; the one of constraints.txt by default")
-    parser.add_argument("--no-deps-torch", action="store_true", help="install torch without an accelerator's libraries")
     parser.add_argument("--dist", type=Path, help="where wheel and sdist go; thrown away by default")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +37,7 @@ def main() -> int:
         python = _environment(Path(folder) / "env")
         wheel = _build(python, dist)
         _check_wheel(wheel)
-        _install(python, wheel, options)
+        _install(python, wheel, options.torch)
         print(f"== built and installed in {time.monotonic() - started:.0f} s", flush=True)
         failed = _use(python, Path(folder))
     print(f"== {'FAILED: ' + ', '.join(failed) if failed else 'all good'}")
@@ -73,15 +69,11 @@ def _check_wheel(wheel: Path) -> None:
         raise SystemExit(f"{wheel.name}: missing {missing}, besides {odd}, or no licence")
 
 
-def _install(python: Path, wheel: Path, options: argparse.Namespace) -> None:
-    version = options.torch or re.findall(r"^torch==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[0]
+def _install(python: Path, wheel: Path, version: str) -> None:
+    version = version or re.findall(r"^torch==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[0]
     torch = f"torch=={version}"
-    if options.no_deps_torch:
-        _pip(python, *LIGHT, "pyyaml", "safetensors", "rich")
-        _pip(python, "--no-deps", torch, str(wheel))
-    else:
-        _pip(python, torch, "numpy")
-        _pip(python, torch, str(wheel))
+    _pip(python, torch, "numpy")
+    _pip(python, torch, str(wheel))
 
 
 def _use(python: Path, folder: Path) -> list[str]:

@@ -38,22 +38,24 @@ from wsel_graph.ops.registry import RULES
 from wsel_graph.selection.rules import read_rules
 from wsel_graph.starts.targets import check_positions
 
+NO_MODEL = "no model in our tests leads there"
+
 UNREACHED = {
     "cli/load.py:_import_file": "every file that ends in .py has a loader",
-    "planner/choose.py:terms": "flat runs and merging are refused before they meet in one dim",
-    "planner/collect.py:_places": "every batch is matched with the first graph before its places are looked for",
-    "planner/collect.py:result": "what is not finite between blocks is not finite in a group, which is refused first",
-    "planner/collect.py:_axis": "sizes that depend on values reach no place of a coupled group in the models we have",
-    "planner/copies.py:_mix": "merging is refused earlier where patches are taken apart",
-    "planner/joint.py:_axes": "matching pairs no part that cannot be cut",
-    "planner/layout.py:layout": "merging along a resampled axis is refused earlier; rows without a grid are opaque",
-    "planner/layout.py:_grids": "rows without a grid are opaque, which is refused first",
-    "planner/layout.py:_relative": "tables of two ways of counting are not paired",
-    "matching/merged_blocks.py:further_nodes": "blocks of other structure are refused when the runs are made",
     "starts/frontier.py:teacher_run": "only compensation asks for it, and it always has a teacher",
     "starts/slopes.py:_goal": "the caller has seen that there is one",
+    "planner/choose.py:terms": f"merging in a flat run is refused before; for two runs in one dim, {NO_MODEL}",
+    "planner/collect.py:_places": NO_MODEL,
+    "planner/collect.py:result": f"what is not finite in a group is refused before; beyond that, {NO_MODEL}",
+    "planner/collect.py:_axis": NO_MODEL,
+    "planner/copies.py:_mix": NO_MODEL,
+    "planner/joint.py:_axes": NO_MODEL,
+    "planner/layout.py:layout": NO_MODEL,
+    "planner/layout.py:_grids": NO_MODEL,
+    "planner/layout.py:_relative": NO_MODEL,
+    "matching/merged_blocks.py:further_nodes": NO_MODEL,
 }
-"""Guards against what should not happen: functions whose `raise` no test has to reach, and the reason."""
+"""Guards: functions whose `raise` no test has to reach, and why; a test that reaches one makes its line needless."""
 
 
 # -- what provokes them
