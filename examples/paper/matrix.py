@@ -90,6 +90,7 @@ def _ours() -> dict[str, Content]:
     return {
         "engine": select("default"),
         "scored": select("rules/scored.yaml", statistics=True),
+        "norms": select("rules/norms.yaml", statistics=True, calibrate=True),
         "compensated": select("rules/compensated.yaml", statistics=True, calibrate=True),
         "coupled-l1": select("rules/coupled-l1.yaml"),
     }
@@ -158,7 +159,7 @@ def claimed() -> Named:
 
 RATES = [2.5e-4, 7.0e-4, 2.0e-3, 6.0e-3]
 SMALL: Content = {"name": "small", "stops": [5, 10, 15, 20, 30, 40, 60, 80]}
-PROBED = ("default", "paper", "engine", "scored", "compensated")
+PROBED = ("default", "paper", "engine", "scored", "norms", "compensated")
 HEADS = {"vit": ["head.weight", "head.bias"], "convnext": ["head.fc.weight", "head.fc.bias"]}
 
 

@@ -19,6 +19,7 @@ STARTS = {
     "paper": "the paper's selection (uniform, flat)",
     "engine": "`default.yaml` (uniform, whole heads)",
     "scored": "scored by activation",
+    "norms": "scored by activation, norms fitted",
     "compensated": "scored by activation, compensated",
 }
 RANDOM = ("default", "xavier", "kaiming")

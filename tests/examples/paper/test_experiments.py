@@ -59,7 +59,7 @@ def test_every_cell_of_the_tables_has_its_experiment() -> None:
     }
     assert named | small <= set(NAMES)
     unused = {name for name in NAMES if not name.startswith("small/")} - named
-    ours = ("-engine", "-scored", "-compensated", "-coupled-l1")
+    ours = ("-engine", "-scored", "-norms", "-compensated", "-coupled-l1")
     helpers = {name for name in unused if name.endswith(ours) or name.startswith("imagenet1k/vit_t-default-")}
     assert unused - helpers == {
         "cifar100/mixer_s-default",
