@@ -137,3 +137,40 @@ def test_what_is_constant_goes_into_the_running_mean() -> None:
     torch.testing.assert_close(student(batches[4]), teacher(batches[4]), rtol=1e-8, atol=1e-8)
     assert done.results is not None
     assert done.results[0] > 0.01
+
+
+class Moved(nn.Module):
+    """Two blocks whose batch norm, or product, is followed by a step that moves channels about."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.stem, self.head = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 1)
+        self.a, self.b = (
+            nn.ModuleList(nn.Conv2d(6, 8, 1) for _ in "12"),
+            nn.ModuleList(nn.Conv2d(8, 6, 1) for _ in "12"),
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(6) for _ in "12")
+        self.gammas = nn.ParameterList(torch.rand(6) + 0.5 for _ in "12")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for a, b, norm, gamma in zip(self.a, self.b, self.norms, self.gammas, strict=True):
+            y = norm(b(a(x).relu()))
+            if self.kind == "shuffled":  # the gain's channel is no longer the sum's
+                y = (gamma[:, None, None] * y).unflatten(1, (2, 3)).transpose(1, 2).flatten(1, 2)
+            else:  # channels last for the product, first for the sum
+                y = (y.permute(0, 2, 3, 1) * gamma).permute(0, 3, 1, 2)
+            x = x + y
+        found: Tensor = self.head(x)
+        return found
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "permuted"])
+@pytest.mark.parametrize("repair", REPAIRS)
+def test_gains_before_channels_are_moved(kind: str, repair: Repair) -> None:
+    torch.manual_seed(4)
+    teacher, student = random_norms(Moved(kind)), Moved(kind).double().eval()
+    batches = [torch.randn(4, 3, 9, 8, dtype=torch.float64) for _ in range(2)]
+    errors, _ = target_errors(ws.plan(student, teacher, batches[0]), student, teacher, (batches, batches), repair)
+    assert worst(errors.values()) < 1e-9

@@ -15,6 +15,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import fx
@@ -86,7 +87,7 @@ def _moved(node: Callable[[int], fx.Node], layout: tuple[int, ...], tensor: torc
 def branch(program: Program, start: Operator) -> Branch | None:
     """The way from an operator to the sum that it is the last one before; None where there is none."""
     layout: list[int] = []
-    gains: list[Gain] = []
+    gains: list[tuple[Gain, int]] = []  # each with the number of layout steps before it
     node = program.nodes[start.number]
     while len(node.users) == 1:
         (user,) = node.users
@@ -95,7 +96,7 @@ def branch(program: Program, start: Operator) -> Branch | None:
         if name in _SUMS:
             return _ending(program, start, (tuple(layout), tuple(gains)), node, user)
         if scaled is not None:
-            gains.append(scaled)
+            gains.append((scaled, len(layout)))
         elif user.target is operator.getitem and user.args[1] == 0:
             pass  # of an operator with several results, the first
         elif name in VIEWS and user.args[0] is node:
@@ -112,20 +113,35 @@ def _gain(program: Program, node: fx.Node) -> Gain | None:
     return found if found is not None and (found.statistics is not None or found.product) else None
 
 
-def _ending(
-    program: Program, start: Operator, steps: tuple[tuple[int, ...], tuple[Gain, ...]], node: fx.Node, total: fx.Node
-) -> Branch | None:
+_Steps: TypeAlias = tuple[tuple[int, ...], tuple[tuple[Gain, int], ...]]
+"""Layout, and gains with the number of layout steps before each."""
+
+
+def _ending(program: Program, start: Operator, steps: _Steps, node: fx.Node, total: fx.Node) -> Branch | None:
     operands = [value for value in total.args if isinstance(value, fx.Node)]
     shapes = {tuple(value.meta["value"].shape) for value in (*operands, total)}
     if len(set(operands)) != 2 or len(shapes) != 1 or total.kwargs.get("alpha", 1) != 1:
         return None
     other = next(value for value in operands if value is not node)
-    channels = _moved(program.nodes.__getitem__, steps[0], _channels(program, start))
+    layout, gains = steps
+    channels = _moved(program.nodes.__getitem__, layout, _channels(program, start))
     dims = [dim for dim in range(channels.dim()) if bool((channels != channels.narrow(dim, 0, 1)).any())]
-    if program.is_fixed(other) or len(dims) != 1 or any(one.feature_dims != (dims[0],) for one in steps[1]):
+    if program.is_fixed(other) or len(dims) != 1:
+        return None
+    if not all(_channel_by_channel(program, one, layout[before:], dims[0]) for one, before in gains):
         return None
     order = channels.movedim(dims[0], 0).flatten(1)[:, 0]
-    return Branch(start, *steps, program.numbers[total], program.numbers[other], dims[0], order)
+    ends = program.numbers[total], program.numbers[other]
+    return Branch(start, layout, tuple(one for one, _ in gains), *ends, dims[0], order)
+
+
+def _channel_by_channel(program: Program, one: Gain, layout: tuple[int, ...], dim: int) -> bool:
+    """Whether a gain's channels, after these steps, are those of this dim, in their order."""
+    shape = shape_of(program.nodes[one.number])
+    (own,) = one.feature_dims
+    numbers = torch.arange(shape[own]).reshape([-1 if other == own else 1 for other in range(len(shape))])
+    found = _moved(program.nodes.__getitem__, layout, numbers.expand(shape)).movedim(dim, -1)
+    return found.shape[-1] == shape[own] and bool((found == torch.arange(shape[own])).all())
 
 
 def shape_of(node: fx.Node) -> torch.Size:
