@@ -16,7 +16,7 @@ import pytest
 import wsel_graph as ws
 from wsel_graph.errors import WselError
 
-PUBLIC = {name: value for name, value in vars(ws).items() if not name.startswith("_") and not inspect.ismodule(value)}
+PUBLIC = {name: getattr(ws, name) for name in ws._HOME}
 
 SHAPE = re.compile(r"\[[\w\s,./]+\]|\(\w+(, \w+)+\)|\bshape|\bscalar|\bscalars|`\.\.\.|one number")
 """How a docstring tells a shape: `[rows, channels]`, `(batch, classes)`, or in words."""
