@@ -168,6 +168,11 @@ def test_keys_alone_are_enough(browser: Browser, page: Path) -> None:
     assert browser.js(FOCUS).startswith("norm1")
     browser.press("Enter")
     assert browser.js(CHOSEN) == "blocks.0.norm1"
+    browser.press("Enter")
+    assert browser.js("document.activeElement.id") == "detail"
+    browser.press("Escape")
+    assert browser.js(CHOSEN) is None
+    assert browser.js(FOCUS).startswith("norm1")
     browser.press("ArrowUp", "ArrowLeft")
     assert browser.js("document.querySelector('.student .block').getAttribute('aria-expanded')") == "false"
     browser.press("ArrowLeft")

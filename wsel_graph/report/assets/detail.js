@@ -5,6 +5,7 @@ const HINTS = [
   ["/", "search"],
   ["↑ ↓", "move along a model"],
   ["← →", "unfold, fold, or go to the other model"],
+  ["Enter", "choose a part; again, go to its details"],
   ["Esc", "close the details"],
 ];
 
@@ -21,8 +22,9 @@ function axesOf(tensor) {
 }
 
 class Detail {
-  constructor(panel, onTensor) {
+  constructor(panel, onTensor, onClose) {
     this.panel = panel;
+    this.onClose = onClose;
     this.onTensor = onTensor;
     this.empty();
   }
@@ -32,11 +34,16 @@ class Detail {
     this.panel.replaceChildren(element("div", { class: "hint" }, element("p", {}, "Choose a part of either model: its tensors, their axes, and which of the teacher's rows and columns went where are shown here."), ...HINTS.map(([keys, words]) => element("p", {}, element("kbd", {}, keys), words))));
   }
 
+  close() {
+    this.empty();
+    this.onClose();
+  }
+
   show(part, tensor) {
     const tensors = part ? part.tensors : [tensor];
     const side = tensors[0].side;
     const title = part ? partName(part) : tensor.name;
-    const close = element("button", { type: "button", class: "quiet close", "aria-label": "Close", on: { click: () => this.empty() } }, "×");
+    const close = element("button", { type: "button", class: "quiet close", "aria-label": "Close", on: { click: () => this.close() } }, "×");
     const head = element("div", { class: "detailhead" }, element("div", { class: "kicker" }, part ? `${side}, ${part.operator.replaceAll("_", " ") || "part"}` : side), element("h3", {}, title), close);
     const sections = tensors.map((own) => this.tensor(own, tensors.length === 1 || own === tensor || own === tensors[0]));
     this.panel.replaceChildren(head, ...sections);

@@ -208,6 +208,10 @@ class Graph {
   // -- choosing
 
   choose(part, tensor = null) {
+    if (this.chosen === part && !tensor && document.querySelector(".detail.filled")) {
+      document.getElementById("detail").focus(); // chosen again: on to the details
+      return;
+    }
     this.chosen = part;
     this.container.querySelectorAll(".chosen, .partner").forEach((own) => own.classList.remove("chosen", "partner"));
     part.element.classList.add("chosen");
@@ -218,6 +222,14 @@ class Graph {
     }
     this.links.redraw();
     this.onChoose(part, tensor);
+  }
+
+  /** Back from the details to the part that they are about. */
+  leave() {
+    this.container.querySelectorAll(".chosen, .partner").forEach((own) => own.classList.remove("chosen", "partner"));
+    if (this.chosen) this.chosen.element.focus({ preventScroll: true });
+    this.chosen = null;
+    this.links.redraw();
   }
 
   reveal(tensor) {

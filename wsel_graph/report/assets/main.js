@@ -40,7 +40,7 @@ if (student.sections.length) {
     shown.querySelector(".lead").append(words);
     shown.classList.add("unknown");
   }
-  const detail = new Detail(document.getElementById("detail"), (tensor) => graph.reveal(tensor));
+  const detail = new Detail(document.getElementById("detail"), (tensor) => graph.reveal(tensor), () => graph.leave());
   const graph = new Graph(document.getElementById("graph"), (part, tensor) => detail.show(part, tensor));
   const query = document.getElementById("query");
   new Search(query, document.getElementById("hits"), (tensor) => graph.reveal(tensor));
@@ -50,7 +50,7 @@ if (student.sections.length) {
       query.focus();
       query.select();
       event.preventDefault();
-    } else if (event.key === "Escape" && !typing) detail.empty();
+    } else if (event.key === "Escape" && !typing) detail.close();
   });
   addEventListener("resize", repaint);
 }
