@@ -17,12 +17,13 @@ REFUSED, UNEXPECTED, INTERRUPTED, NO_READER = 1, 3, 130, 141
 """Exit codes: a reason in the input or the machine; a fault of this program; the two signals as shells count them."""
 
 
-def guarded(command: Callable[[], int], debug: bool) -> int:
+def guarded(command: Callable[[], int], debug: bool, refused: int = REFUSED) -> int:
     """Run a command; say in one text what went wrong, and give the exit code.
 
     Args:
         command: Runs, prints its answer, and gives an exit code.
         debug: Show the traceback of every failure too, with the errors that led to it.
+        refused: The exit code of a refusal.
     """
     try:
         code = command()
@@ -36,13 +37,13 @@ def guarded(command: Callable[[], int], debug: bool) -> int:
     except WselError as error:
         notes: list[str] = getattr(error, "__notes__", [])
         more = [] if debug or error.__cause__ is None else ["(--debug shows where this was raised)"]
-        return _say("\n".join([f"refused: {error}", *notes, *more]), REFUSED, error, debug)
+        return _say("\n".join([f"refused: {error}", *notes, *more]), refused, error, debug)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _say(f"refused: {where}{error.strerror or error}", REFUSED, error, debug)
+        return _say(f"refused: {where}{error.strerror or error}", refused, error, debug)
     except (MemoryError, torch.OutOfMemoryError) as error:
         text = f"refused: out of memory ({_first_line(error)}): give smaller --input shapes, or use a larger machine"
-        return _say(text, REFUSED, error, debug)
+        return _say(text, refused, error, debug)
     except Exception as error:
         return _say(_unexpected(error, debug), UNEXPECTED, error, debug)
 

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from wsel_graph.cli.failure import guarded
+from wsel_graph.cli.failure import REFUSED, guarded
+from wsel_graph.cli.folder import run_start
 from wsel_graph.cli.one import run_inspect, run_verify
 from wsel_graph.cli.rules import run_check, run_draft, run_schema
 from wsel_graph.cli.show import Answer, print_answer
-from wsel_graph.cli.two import run_apply, run_init, run_plan
+from wsel_graph.cli.two import run_apply, run_plan
 
 MODEL = "timm:NAME, torchvision:NAME, hf:CONFIG-OR-FOLDER, package.module:callable or file.py:callable"
 ARGUMENT = "argument of the callable, such as depth=2; once per argument"
@@ -30,7 +31,9 @@ Command = Callable[[argparse.Namespace], Answer]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(argv)
-    return guarded(lambda: print_answer(options.run(options), options.json), options.debug)
+    return guarded(
+        lambda: print_answer(options.run(options), options.json), options.debug, getattr(options, "trouble", REFUSED)
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,11 +84,13 @@ def _inputs(made: argparse.ArgumentParser) -> None:
 def _two_models(commands: Commands[argparse.ArgumentParser]) -> None:
     plan = _command(commands, "plan", "decide which teacher elements every student tensor takes", run_plan)
     plan.add_argument("--output", metavar="NAME.json", help="write the plan there")
-    start = _command(commands, "init", "initialise a student; write its state dict and the plan", run_init)
+    start = _command(commands, "init", "initialise a student; write its state dict and the plan", run_start)
     for made in (plan, start):
         _couple(made, required=True)
         _wishes(made)
         made.add_argument("--rules", metavar="FILE", help="selection rules: a file, or the name of a shipped one")
+    folder = "write --output as a folder that from_pretrained loads; for students from hf:"
+    start.add_argument("--save-pretrained", action="store_true", help=folder)
     use = _command(commands, "apply", "carry out a plan that was written before", run_apply)
     use.add_argument("plan", metavar="PLAN", help="a file that `plan --output` or `init` wrote")
     _side(use, "student", required=True)

@@ -11,7 +11,6 @@ from torch import nn
 
 import wsel_graph as ws
 from wsel_graph.api import InitResult, summarize
-from wsel_graph.cli.hf import write_hf
 from wsel_graph.cli.inputs import HOW, parse_inputs
 from wsel_graph.cli.models import Named, read_arguments
 from wsel_graph.cli.one import traced
@@ -20,7 +19,6 @@ from wsel_graph.cli.weights import load_weights, read_weights, save_weights, ten
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import ExampleInputsError, PlanError
 from wsel_graph.plan import Plan
-from wsel_graph.plan.files import replacing
 from wsel_graph.plan.serial import plan_document
 
 OUTPUT = ".safetensors"
@@ -47,32 +45,22 @@ def run_plan(options: argparse.Namespace) -> Answer:
     if options.output:
         plan.save(options.output)
         parts.append(f"\nplan: {options.output}")
-    return Answer({**_counts(result), "output": options.output, "plan": plan_document(plan)}, parts)
+    return Answer({**counts(result), "output": options.output, "plan": plan_document(plan)}, parts)
 
 
 def run_init(options: argparse.Namespace) -> Answer:
     """Initialise a student, and write its state dict with the plan beside it."""
-    as_folder = _is_folder(options)
-    if not as_folder:
-        _check_output(options.output, [options.teacher_weights, options.student_weights])
-    teacher = _named("teacher", options)
-    if teacher.random and not options.teacher_weights:
-        raise PlanError(
-            f"{teacher.spec} would be built with random weights, and nothing can be learnt from those: pass "
-            "--teacher-weights PATH, or --teacher-arg pretrained=true to have its library fetch them"
-        )
+    _check_output(options.output, [options.teacher_weights, options.student_weights])
+    refuse_random_teacher(options)
     couple = load_couple(options)
     plan = make_plan(couple, options)
     with working("copying"):
         ws.apply(plan, couple.student, couple.teacher)
-    plan_file = Path(options.output, "start.plan.json") if as_folder else Path(options.output).with_suffix(".plan.json")
-    if as_folder:
-        _write_folder(couple, plan, options)
-    else:
-        _write(couple.student, options.output)
+    plan_file = Path(options.output).with_suffix(".plan.json")
+    _write(couple.student, options.output)
     plan.save(plan_file)
     result = summarize(plan, couple.student_graph, couple.teacher_graph)
-    document = {**_counts(result), "output": options.output, "plan": str(plan_file)}
+    document = {**counts(result), "output": options.output, "plan": str(plan_file)}
     return Answer(document, [str(result), f"\nstudent: {options.output}\nplan:    {plan_file}"])
 
 
@@ -98,6 +86,16 @@ def run_apply(options: argparse.Namespace) -> Answer:
 
 
 # -- models
+
+
+def refuse_random_teacher(options: argparse.Namespace) -> None:
+    """Refuse a teacher that would be built with random weights."""
+    teacher = _named("teacher", options)
+    if teacher.random and not options.teacher_weights:
+        raise PlanError(
+            f"{teacher.spec} would be built with random weights, and nothing can be learnt from those: pass "
+            "--teacher-weights PATH, or --teacher-arg pretrained=true to have its library fetch them"
+        )
 
 
 def load_couple(options: argparse.Namespace) -> Couple:
@@ -151,8 +149,7 @@ def _check_output(output: str, inputs: list[str | None], suffix: str = OUTPUT) -
     """Refuse before the work what could not be written after it."""
     path = Path(output)
     if path.suffix != suffix:
-        folders = " (or, for a student from hf:, have no ending: a folder)" if suffix == OUTPUT else ""
-        raise PlanError(f"--output {output}: the name must end in {suffix}{folders}")
+        raise PlanError(f"--output {output}: the name must end in {suffix}")
     if not path.parent.is_dir():
         raise PlanError(f"--output {output}: there is no folder {path.parent}")
     if any(given is not None and Path(given).resolve() == path.resolve() for given in inputs):
@@ -164,32 +161,8 @@ def _write(student: nn.Module, output: str) -> None:
         save_weights(tensors_to_save(student), output)
 
 
-def _is_folder(options: argparse.Namespace) -> bool:
-    """Whether `init` writes a folder of transformers: a name without an ending, for a student that comes from there."""
-    path = Path(options.output)
-    if path.suffix or not options.student.startswith("hf:"):
-        return False
-    if path.is_file() or not path.absolute().parent.is_dir():
-        raise PlanError(f"--output {options.output}: it must be a folder, in a folder that exists")
-    given = [Path(side.removeprefix("hf:")) for side in (options.student, options.teacher) if side.startswith("hf:")]
-    if any(folder.resolve() == path.resolve() for folder in given if folder.exists()):
-        raise PlanError(f"--output {options.output} is also read from: write to another folder")
-    return True
-
-
-def _write_folder(couple: Couple, plan: Plan, options: argparse.Namespace) -> None:
-    """What `from_pretrained` reads, and a model card that says where the values come from."""
-    teacher = Path(options.teacher.removeprefix("hf:")) if options.teacher.startswith("hf:") else None
-    folder = Path(options.output)
-    with working(f"writing {folder}"):
-        write_hf(couple.student, folder, teacher)
-        name = options.teacher.removeprefix("hf:").rstrip("/").rpartition("/")[2]
-        card = ws.model_card(plan, student=folder.resolve().name, teacher=name)
-        with replacing(folder / "README.md") as file:
-            Path(file).write_text(card, encoding="utf-8")
-
-
-def _counts(result: InitResult) -> dict[str, Any]:
+def counts(result: InitResult) -> dict[str, Any]:
+    """The numbers of a result, for `--json`."""
     return {
         "coverage": result.coverage,
         "initialized": result.initialized,
