@@ -3,7 +3,7 @@
 python examples/transformers_folder.py
 
 The teacher's folder is made here from a small random configuration; name yours instead. On the command line:
-`wsel-graph init --teacher hf:TEACHER --teacher-arg pretrained=true --student hf:SMALL --output START/`.
+`wsel-graph init --save-pretrained --teacher hf:TEACHER --teacher-arg pretrained=true --student hf:SMALL --output START`
 
 Prints:
 

@@ -50,7 +50,9 @@ LAST = "test_every_message_was_provoked"
 def whole_suite(config: pytest.Config) -> bool:
     """Whether the run leaves no test out, so that a message which was not provoked has no test."""
     asked = config.args_source == pytest.Config.ArgsSource.TESTPATHS
-    return asked and not (config.option.keyword or config.option.markexpr or config.option.deselect or config.option.lf)
+    return asked and not (
+        config.option.keyword or config.option.markexpr or config.option.deselect or getattr(config.option, "lf", False)
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""`init --output FOLDER` for a student of transformers: what `from_pretrained` loads is the initialised student."""
+"""`init --save-pretrained`, for students of transformers: what `from_pretrained` loads is the initialised student."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def folders(tmp_path: Path, libraries: None) -> tuple[Any, Path, Path]:
 
 def command(teacher: Path, small: Path, output: Path) -> tuple[str, ...]:
     given = ("--teacher", f"hf:{teacher}", "--teacher-arg", "pretrained=true", "--student", f"hf:{small}")
-    return ("init", *given, "--output", str(output))
+    return ("init", *given, "--save-pretrained", "--output", str(output))
 
 
 def test_from_pretrained_loads_what_init_wrote(
@@ -96,4 +96,7 @@ def test_folders_that_cannot_be_written(
     _, teacher, small = folders
     assert "is also read from: write to another folder" in refused(*command(teacher, small, teacher))
     said = refused(*command(teacher, small, tmp_path / "no" / "start"))
-    assert "it must be a folder, in a folder that exists" in said
+    assert "with --save-pretrained, name a folder, in a folder that exists" in said
+    given = ("--teacher", "timm:vit_tiny_patch16_224", "--student", "timm:vit_tiny_patch16_224", "--output", "x")
+    said = refused("init", *given, "--save-pretrained")
+    assert "--save-pretrained is for students of transformers (hf:...), and this one is timm:vit_tiny" in said

@@ -15,20 +15,18 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from wsel_graph.cli.failure import REFUSED, guarded
+from wsel_graph.cli.folder import run_start
 from wsel_graph.cli.one import run_inspect, run_verify
 from wsel_graph.cli.rules import run_check, run_draft, run_schema
 from wsel_graph.cli.show import Answer, print_answer
-from wsel_graph.cli.two import DTYPES, run_apply, run_diff, run_init, run_plan, run_report
+from wsel_graph.cli.two import DTYPES, run_apply, run_diff, run_plan, run_report
 
 MODEL = "timm:NAME, torchvision:NAME, hf:CONFIG-OR-FOLDER, package.module:callable or file.py:callable"
 ARGUMENT = "argument of the callable, such as depth=2; once per argument"
 INPUT = "such as 2x3x224x224 or input_ids=1x16:int64; once per input; found automatically where the library tells"
 WEIGHTS = ".safetensors, the index (.json) of a sharded one, .pt or .pth, or a folder that holds one"
 
-OUTPUT = (
-    "NAME.safetensors, or a folder: for students from hf: one that from_pretrained reads, for others one of "
-    "torch.distributed.checkpoint"
-)
+OUTPUT = "the student's state dict: NAME.safetensors, or a folder for torch.distributed.checkpoint"
 
 Command = Callable[[argparse.Namespace], Answer]
 
@@ -88,11 +86,13 @@ def _inputs(made: argparse.ArgumentParser) -> None:
 def _two_models(commands: Commands[argparse.ArgumentParser]) -> None:
     plan = _command(commands, "plan", "decide which teacher elements every student tensor takes", run_plan)
     plan.add_argument("--output", metavar="NAME.json", help="write the plan there")
-    start = _command(commands, "init", "initialise a student; write its state dict, the plan and a report", run_init)
+    start = _command(commands, "init", "initialise a student; write its state dict, the plan and a report", run_start)
     for made in (plan, start):
         _couple(made, required=made is start)
         _wishes(made)
         made.add_argument("--rules", metavar="FILE", help="selection rules: a file, or the name of a shipped one")
+    folder = "write --output as a folder that from_pretrained loads; for students from hf:"
+    start.add_argument("--save-pretrained", action="store_true", help=folder)
     start.add_argument("--no-report", action="store_true", help="write no HTML page beside the plan")
     page = _command(commands, "report", "write one HTML page about a plan", run_report)
     page.add_argument("plan", metavar="PLAN", help="a file that `plan --output` or `init` wrote")

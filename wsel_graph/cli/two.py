@@ -15,7 +15,6 @@ from torch import nn
 
 import wsel_graph as ws
 from wsel_graph.api import InitResult, summarize
-from wsel_graph.cli.hf import write_hf
 from wsel_graph.cli.inputs import HOW, parse_inputs
 from wsel_graph.cli.models import Named, read_arguments
 from wsel_graph.cli.one import traced
@@ -24,7 +23,6 @@ from wsel_graph.cli.weights import load_weights
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import ExampleInputsError, PlanError
 from wsel_graph.plan import Plan
-from wsel_graph.plan.files import replacing
 from wsel_graph.plan.serial import plan_document
 from wsel_graph.stores.save import check_place, refuse_inputs
 
@@ -54,7 +52,7 @@ def run_plan(options: argparse.Namespace) -> Answer:
     if options.output:
         plan.save(options.output)
         parts.append(f"\nplan: {options.output}")
-    return Answer({**_counts(result), "output": options.output, "plan": plan_document(plan)}, parts)
+    return Answer({**counts(result), "output": options.output, "plan": plan_document(plan)}, parts)
 
 
 def run_diff(options: argparse.Namespace) -> Answer:
@@ -66,31 +64,27 @@ def run_diff(options: argparse.Namespace) -> Answer:
 
 def run_init(options: argparse.Namespace) -> Answer:
     """Initialise a student, and write its state dict with the plan beside it."""
-    as_folder = _is_folder(options)
-    if not as_folder:
-        _check_output(options, [options.teacher_weights, options.student_weights])
-    teacher = _named("teacher", options)
-    if teacher.random and not options.teacher_weights:
-        raise PlanError(
-            f"{teacher.spec} would be built with random weights, and nothing can be learnt from those: pass "
-            "--teacher-weights PATH, or --teacher-arg pretrained=true to have its library fetch them"
-        )
+    _check_output(options, [options.teacher_weights, options.student_weights])
+    refuse_random_teacher(options)
     couple = load_couple(options)
     plan = make_plan(couple, options)
-    beside = Path(options.output, "start") if as_folder else Path(options.output)
-    plan_file = beside.with_suffix(".plan.json")
-    files = (_write_folder if as_folder else _write)(plan, couple.student, couple.teacher, options)
+    plan_file = Path(options.output).with_suffix(".plan.json")
+    files = _write(plan, couple.student, couple.teacher, options)
     plan.save(plan_file)
     result = summarize(plan, couple.student_graph, couple.teacher_graph)
-    document = {**_counts(result), "output": options.output, "files": files, "plan": str(plan_file), "report": None}
-    parts = [str(result), f"\nstudent: {_told(files)}\nplan:    {plan_file}"]
-    if not options.no_report:
-        page = beside.with_suffix(".report.html")
-        with working(f"writing {page}"):
-            ws.report(result, page, title=f"{options.student} from {options.teacher}")
-        document["report"] = str(page)
-        parts.append(f"report:  {page}")
-    return Answer(document, parts)
+    page = write_report(result, Path(options.output).with_suffix(".report.html"), options)
+    document = {**counts(result), "output": options.output, "files": files, "plan": str(plan_file), "report": page}
+    beside = "" if page is None else f"\nreport:  {page}"
+    return Answer(document, [str(result), f"\nstudent: {_told(files)}\nplan:    {plan_file}{beside}"])
+
+
+def write_report(result: InitResult, page: Path, options: argparse.Namespace) -> str | None:
+    """Write the page beside a plan, and give its name; None where it is not wanted."""
+    if options.no_report:
+        return None
+    with working(f"writing {page}"):
+        ws.report(result, page, title=f"{options.student} from {options.teacher}")
+    return str(page)
 
 
 def run_report(options: argparse.Namespace) -> Answer:
@@ -116,6 +110,16 @@ def run_apply(options: argparse.Namespace) -> Answer:
 
 
 # -- models
+
+
+def refuse_random_teacher(options: argparse.Namespace) -> None:
+    """Refuse a teacher that would be built with random weights."""
+    teacher = _named("teacher", options)
+    if teacher.random and not options.teacher_weights:
+        raise PlanError(
+            f"{teacher.spec} would be built with random weights, and nothing can be learnt from those: pass "
+            "--teacher-weights PATH, or --teacher-arg pretrained=true to have its library fetch them"
+        )
 
 
 def load_couple(options: argparse.Namespace) -> Couple:
@@ -196,36 +200,8 @@ def _told(files: list[str]) -> str:
     return files[0] if len(files) == 1 else f"{files[-1]}, and {len(files) - 1} files of weights"
 
 
-def _is_folder(options: argparse.Namespace) -> bool:
-    """Whether `init` writes a folder of transformers: a name without an ending, for a student that comes from there."""
-    path = Path(options.output)
-    if path.suffix or not options.student.startswith("hf:"):
-        return False
-    if path.is_file() or not path.absolute().parent.is_dir():
-        raise PlanError(f"--output {options.output}: it must be a folder, in a folder that exists")
-    given = [Path(side.removeprefix("hf:")) for side in (options.student, options.teacher) if side.startswith("hf:")]
-    if any(folder.resolve() == path.resolve() for folder in given if folder.exists()):
-        raise PlanError(f"--output {options.output} is also read from: write to another folder")
-    if options.dtype is not None:
-        raise PlanError("--dtype is for files of tensors: a folder of transformers has the dtype of the student")
-    return True
-
-
-def _write_folder(plan: Plan, student: nn.Module, teacher: nn.Module, options: argparse.Namespace) -> list[str]:
-    """What `from_pretrained` reads, and a model card that says where the values come from."""
-    source = Path(options.teacher.removeprefix("hf:")) if options.teacher.startswith("hf:") else None
-    folder = Path(options.output)
-    with working(f"writing {folder}"), redirect_stdout(sys.stderr):
-        ws.apply(plan, student, teacher)
-        write_hf(student, folder, source, options.max_shard_size)
-        name = options.teacher.removeprefix("hf:").rstrip("/").rpartition("/")[2]
-        card = ws.model_card(plan, student=folder.resolve().name, teacher=name)
-        with replacing(folder / "README.md") as file:
-            Path(file).write_text(card, encoding="utf-8")
-    return [str(folder)]
-
-
-def _counts(result: InitResult) -> dict[str, Any]:
+def counts(result: InitResult) -> dict[str, Any]:
+    """The numbers of a result, for `--json`."""
     return {
         "coverage": result.coverage,
         "initialized": result.initialized,
