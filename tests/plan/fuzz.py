@@ -213,7 +213,7 @@ def fuzz(going: Callable[[], bool], seed: int, tell: Callable[[str], None] = pri
                     raise TimeoutError(f"{time.process_time() - start:.1f} s")
             except Exception:
                 crashes.append(data)
-                tell(f"{data[:2000]!r}\n{traceback.format_exc()}")
+                tell(f"{data!r}\n{traceback.format_exc()}")
                 continue
             if answer not in answers:
                 answers.add(answer)

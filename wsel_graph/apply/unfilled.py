@@ -20,6 +20,7 @@ def unfilled(plan: Plan, student: nn.Module | Mapping[str, torch.Tensor]) -> tup
     them as they are. Buffers that are not saved with the model are among them.
 
     Args:
+        plan: What will be applied.
         student: The student, which may be sharded, or on the meta device.
     Returns:
         Names, without those that wrappers of PyTorch's add; a tensor with several names stands under its first.

@@ -71,6 +71,12 @@ class PlanDifference:
 def diff_plans(first: Plan, second: Plan) -> PlanDifference:
     """What differs between two plans, tensor by tensor and choice by choice.
 
+    Args:
+        first: The plan to start from.
+        second: The plan to compare it with.
+    Returns:
+        What differs, in words; false where the plans do the same. Print it.
+
     >>> copy = lambda indices: Copy("a", "b", (2,), (4,), (indices,), True)
     >>> print(diff_plans(Plan((copy(range(2)),), (), (), ()), Plan((copy(range(0, 4, 2)),), (), (), ())))
     1 tensor: dim 0: elements 0:2 -> 0:4:2
