@@ -167,8 +167,7 @@ def _resize_faults(copy: Copy) -> Iterator[str]:
 
 def _outside(where: str, lists: tuple[Indices, ...], shape: tuple[int, ...], whose: str) -> Iterator[str]:
     for dim, (indices, large) in enumerate(zip(lists, shape, strict=True)):
-        extremes = indices if isinstance(indices, tuple) else (*indices[:1], *indices[-1:])
-        if any(not 0 <= element < large for element in extremes):
+        if len(indices) and not (min(indices) >= 0 and max(indices) < large):
             yield f"{where} {dim}: elements outside {whose} 0..{large - 1}"
 
 
