@@ -259,6 +259,39 @@ def test_a_distributed_checkpoint_that_is_not_whole(tmp_path: Path) -> None:
     refused(folder, r"it holds a Size")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        pytest.param("chunks", None, r"\.metadata is damaged \(.*\): write it again", id="no list"),
+        pytest.param("chunks", [], r"0\.weight: its chunks do not cover \[8, 4\] once", id="empty"),
+        pytest.param("size", torch.Size([9, 4]), r"0\.weight: its chunks do not cover \[9, 4\] once", id="size"),
+        pytest.param("size", ("8", 4), r"0\.weight: its dtype or shape is none", id="text"),
+    ],
+)
+def test_metadata_with_other_values(field: str, value: object, said: str, tmp_path: Path) -> None:
+    """The first is what fuzzing found: a name of a field that is changed by a bit."""
+    folder = distributed(state(), tmp_path)
+    metadata = pickle.loads((folder / ".metadata").read_bytes())
+    setattr(metadata.state_dict_metadata["0.weight"], field, value)
+    (folder / ".metadata").write_bytes(pickle.dumps(metadata))
+    refused(folder, said)
+    delattr(metadata.state_dict_metadata["0.weight"], field)
+    (folder / ".metadata").write_bytes(pickle.dumps(metadata))
+    refused(folder, r"\.metadata is damaged \(.* has no attribute .*\): write it again")
+
+
+@pytest.mark.parametrize("field", ["state_dict_metadata", "storage_data"])
+def test_metadata_without_a_field(field: str, tmp_path: Path) -> None:
+    folder = distributed(state(), tmp_path)
+    metadata = pickle.loads((folder / ".metadata").read_bytes())
+    setattr(metadata, field, None)
+    (folder / ".metadata").write_bytes(pickle.dumps(metadata))
+    refused(folder, r"\.metadata is damaged \(it does not say what is stored where\): write it again")
+    delattr(metadata, field)
+    (folder / ".metadata").write_bytes(pickle.dumps(metadata))
+    refused(folder, r"\.metadata is damaged \(it does not say what is stored where\): write it again")
+
+
 def test_a_distributed_checkpoint_with_other_bytes(tmp_path: Path) -> None:
     folder = distributed(state(), tmp_path)
     part = folder / "__0_0.distcp"

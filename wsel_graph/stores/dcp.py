@@ -62,7 +62,17 @@ class DcpSource:
             for name, stored in self._metadata.state_dict_metadata.items()
             if isinstance(stored, TensorStorageMetadata)
         }
-        if faults := list(_faults(self.path, self._metadata, self._tensors)):
+        try:
+            faults = list(_faults(self.path, self._metadata, self._tensors))
+        except (
+            AttributeError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            RecursionError,
+        ) as error:  # other fields, or values
+            raise PlanError(f"{self.path / METADATA} is damaged ({str(error)[:200]}): write it again") from error
+        if faults:
             more = f"; and {len(faults) - LISTED} more faults" if len(faults) > LISTED else ""
             raise PlanError(f"{self.path} is no whole checkpoint folder: {'; '.join(faults[:LISTED])}{more}")
         self._reader = FileSystemReader(self.path)
@@ -158,8 +168,11 @@ def _read_metadata(file: Path) -> Metadata:
     except Exception as error:  # damaged pickles raise whatever the interrupted step raises
         what = str(error).strip()[:200] or type(error).__name__
         raise PlanError(f"{file} is no metadata of a checkpoint folder ({what}), and runs no code here") from error
-    if not isinstance(found, Metadata) or not isinstance(found.storage_data, dict):
+    if not isinstance(found, Metadata):
         raise PlanError(f"{file} is no metadata of a checkpoint folder: it holds a {type(found).__name__}")
+    parts = [getattr(found, part, None) for part in ("state_dict_metadata", "storage_data")]
+    if not all(isinstance(part, dict) for part in parts) or not all(isinstance(name, str) for name in parts[0] or ()):
+        raise PlanError(f"{file} is damaged (it does not say what is stored where): write it again")
     return found
 
 
@@ -201,6 +214,8 @@ def _size(folder: Path, path: str) -> int | None:
 
 def _chunk_fault(stored: TensorStorageMetadata) -> str | None:
     """What keeps the chunks of a tensor from covering it once."""
+    if not isinstance(stored.properties.dtype, torch.dtype) or not all(type(size) is int for size in stored.size):
+        return "its dtype or shape is none"
     chunks = sorted(stored.chunks, key=lambda chunk: tuple(chunk.offsets))
     for chunk in chunks:
         spans = list(zip(chunk.offsets, chunk.sizes, stored.size, strict=False))
