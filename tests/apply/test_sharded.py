@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -20,12 +19,11 @@ from wsel_graph.apply.shards import part
 from wsel_graph.plan import Copy, Plan
 
 WORLDS = (1, 2, 4)
-EXAMPLE = Path(__file__).parents[2] / "examples" / "sharded_student.py"
 
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_random_tensors_and_placements(world: int, tmp_path: Path) -> None:
-    found = run(world, cases.random_tensors, tmp_path, range(12))
+    found = run(world, cases.random_tensors, tmp_path, range(8))
     assert found == {rank: [] for rank in range(world)}
 
 
@@ -181,12 +179,3 @@ def test_ranks_are_not_loaded_where_nothing_is_sharded() -> None:
 def test_on_gpus(world: int, tmp_path: Path) -> None:
     found = run(world, cases.on_gpus, tmp_path, backend="nccl")
     assert found == {rank: [] for rank in range(world)}
-
-
-def test_example() -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*torchrun, EXAMPLE], capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert "still to be initialised: head.bias\n" in done.stdout
-    assert done.stdout.count("holds its part of the selected weights: True") == 2
