@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import runpy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,3 +101,13 @@ def test_compensate(example: Callable[[str], dict[str, Any]], capsys: pytest.Cap
     for line in found["__doc__"].splitlines():
         assert not line.startswith("    plain") or line.strip() in said
     assert fitted < 0.2 * plain
+
+
+def test_sharded_student() -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    script = str(FOLDER / "sharded_student.py")
+    done = subprocess.run([*torchrun, script], capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "still to be initialised: head.bias\n" in done.stdout
+    assert done.stdout.count("holds its part of the selected weights: True") == 2
