@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from wsel_graph.capture.composites import body
 from wsel_graph.capture.memo import META, Memo
 from wsel_graph.capture.replicate import geometry
 from wsel_graph.capture.schemas import bind, written_parameters
@@ -194,6 +195,8 @@ class Recorder:
         if self._paused:
             return self.execute(op, op, args, kwargs)
         self.last_op = str(op)
+        if op is _TO and not isinstance(args[0], torch.Tensor):
+            return op(*args, **kwargs)  # a number that vmap hands over: a constant
         result = self.execute(op, op, args, kwargs)
         self.record(op, args, kwargs, result)
         return result
@@ -229,11 +232,16 @@ class Recorder:
 
 
 class _Operators(TorchDispatchMode):
+    supports_higher_order_operators = True
+
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         self._recorder = recorder
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if (run := body(func)) is not None:
+            with self:
+                return run(*args, **(kwargs or {}))
         return self._recorder.dispatch(func, args, kwargs or {})
 
 

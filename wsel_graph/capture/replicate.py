@@ -116,12 +116,21 @@ def _empty_copies(module: nn.Module) -> Iterator[tuple[int, Any]]:
 
 
 def _refuse_scripted(module: nn.Module) -> None:
+    """Refuse TorchScript that holds tensors; a scripted activation function runs as it is."""
     for path, inner in module.named_modules():
-        if isinstance(inner, torch.jit.ScriptModule):
+        if isinstance(inner, torch.jit.ScriptModule) and (inner is module or _holds_tensors(inner)):
             raise CaptureError(
                 f"module {path or '(top level)'} is TorchScript, whose tensors cannot be exchanged in a copy. Pass the "
                 "Python module that it was made from, or a torch.export.ExportedProgram."
             )
+
+
+def _holds_tensors(scripted: torch.jit.ScriptModule) -> bool:
+    """Whether it has parameters or buffers, or had some that were frozen into its code."""
+    graph: Any = scripted.inlined_graph  # has to outlive its nodes
+    constants = graph.findAllNodes("prim::Constant")
+    frozen = any(node.output().type().kind() == "TensorType" for node in constants)
+    return frozen or any(True for _ in (*scripted.parameters(), *scripted.buffers()))
 
 
 def evaluation_copy(module: nn.Module, convert: Convert) -> nn.Module:

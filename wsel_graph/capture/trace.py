@@ -251,6 +251,8 @@ def track_modules(recorder: Recorder, duplicate: nn.Module, returns: Returns) ->
         return note
 
     for path, module in duplicate.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue  # takes no hooks
         module.register_forward_pre_hook(enter(path), prepend=True)
         module.register_forward_hook(leave(path))
 

@@ -13,6 +13,8 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from wsel_graph.capture.composites import body
+
 _WIDE = {
     torch.float16: torch.float64,
     torch.bfloat16: torch.float64,
@@ -29,15 +31,24 @@ def _widen(value: Any) -> Any:
 class Double(TorchDispatchMode):
     """While active, float64 is the default type, and whoever asks for a narrower one gets float64 (complex128)."""
 
+    supports_higher_order_operators = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._defaults: list[torch.dtype] = []
+
     def __enter__(self) -> Self:
-        self._default = torch.get_default_dtype()
+        self._defaults.append(torch.get_default_dtype())
         torch.set_default_dtype(torch.float64)
         return super().__enter__()  # type: ignore[no-any-return]
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        torch.set_default_dtype(self._default)
+        torch.set_default_dtype(self._defaults.pop())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if (run := body(func)) is not None:
+            with self:
+                return run(*args, **(kwargs or {}))
         args, kwargs = pytree.tree_map(_widen, (args, kwargs or {}))
         return func(*args, **kwargs)
