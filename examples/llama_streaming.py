@@ -2,8 +2,8 @@
 
 python examples/llama_streaming.py
 
-The teacher exists as shapes on the meta device and as files. Grouped queries and rotary position codes are found in the graph:
-key heads keep their query heads, and a head's channels stay whole, so that every frequency stays what it was.
+The teacher exists as shapes on the meta device and as files. Grouped queries and rotary position codes are found in
+the graph: key heads keep their query heads, and a head's channels stay whole, so every frequency stays what it was.
 
 Prints:
 

@@ -30,6 +30,8 @@ Made by these two commands (tests use a fixed sample with one model of every fam
 
     python -m tests.zoo.run results.jsonl
     python -m tests.zoo.table results.jsonl
+
+Networks of other packages, tried by hand: [others.md](others.md).
 """
 
 
