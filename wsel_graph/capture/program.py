@@ -110,6 +110,18 @@ class Program:
         return node in self._on_demand
 
     @cached_property
+    def _drawn(self) -> frozenset[fx.Node]:
+        found: set[fx.Node] = set()
+        for node in self.nodes:
+            if _draws(node) or not found.isdisjoint(node.all_input_nodes):
+                found.add(node)
+        return frozenset(found)
+
+    def is_drawn(self, number: int) -> bool:
+        """Whether a node's result depends on random numbers, so that no two runs agree on it."""
+        return self.nodes[number] in self._drawn
+
+    @cached_property
     def written(self) -> frozenset[object]:
         """Storages of parameters, buffers and constants that some operator writes to."""
         own = {node.meta.get("storage") for node in self.nodes if node.op == "get_attr"}
@@ -176,6 +188,15 @@ def _repeatable(node: fx.Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     tags = getattr(node.target, "tags", ())
     return schema is not None and not list(written_nodes(node)) and torch.Tag.nondeterministic_seeded not in tags
+
+
+def _draws(node: fx.Node) -> bool:
+    """Whether an operator draws random numbers; dropout that is switched off does not."""
+    if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
+        return False
+    bound = bind(node.target, node.args, node.kwargs)
+    off = bound.get("train") is False or bound.get("training") is False
+    return not off and not any(bound.get(word) == 0 for word in ("p", "dropout_p", "dropout"))
 
 
 def written_nodes(node: fx.Node) -> Iterable[fx.Node]:

@@ -170,6 +170,9 @@ def _use(
         partners[copy.teacher] = other[place]
     if any(isinstance(partner, Gain) != isinstance(operator, Gain) for partner in partners.values()):
         return "the teacher computes it in another way"
+    numbers = [(sides[0], operator.number), *((sides[1], partner.number) for partner in partners.values())]
+    if any(side.program.is_drawn(number) for side, number in numbers):
+        return "it depends on random numbers, which the two models draw apart"
     channels = paired_channels(operator, copies, partners)
     if isinstance(channels, str):
         return channels
