@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parallel import DistributedDataParallel
 
 from wsel_graph.errors import CaptureError
 
@@ -38,10 +38,10 @@ def refuse_sharded(model: nn.Module) -> None:
     """Captures run a copy of the model, and a part of a model that is spread over ranks cannot be copied.
 
     Raises:
-        CaptureError: If the model is sharded, or wrapped for data parallelism.
+        CaptureError: If the model is sharded, or holds a `DistributedDataParallel`, which cannot be copied either.
     """
     for path, part in model.named_modules():
-        if isinstance(part, (DataParallel, DistributedDataParallel)):
+        if isinstance(part, DistributedDataParallel):
             place = f"{path}.module" if path else "module"
             raise CaptureError(f"{path or 'the model'} is a {type(part).__name__}: pass the model in it (`.{place}`).")
     states = (*model.named_parameters(), *model.named_buffers())
