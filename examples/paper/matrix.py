@@ -172,11 +172,12 @@ def small() -> Named:
         for name, start in starts.items():
             content = _small(family, start, tune={"lr": RATES}, untrained=True)
             yield f"small/{family}/{name}", "", content
-            more: Content = {
-                "tune": {"like": f"small/{family}/{name}"},
-                "distil": {"kind": "logits", "temperature": 2.0},
-            }
-            yield f"small/{family}/{name}-distilled", "", _small(family, start, **more)
+            like: Content = {"tune": {"like": f"small/{family}/{name}"}}
+            content = _small(family, start, **like, distil={"kind": "logits", "temperature": 2.0})
+            yield f"small/{family}/{name}-distilled", "", content
+            if name in ("default", "paper"):
+                content = _small(family, start, **like, distil={"kind": "features", "alpha": 1.0})
+                yield f"small/{family}/{name}-features", "Table 4.", content
             if name in PROBED:
                 recipe = {"name": "small", "lr": 1.0e-2, "weight_decay": 0, "stops": [80]}
                 yield f"small/{family}/{name}-probe", "Table 9.", _small(family, start, probe=True) | {"recipe": recipe}
