@@ -18,7 +18,7 @@ PUBLIC = {
 
 
 def test_public_names() -> None:
-    assert set(vars(ws)) >= PUBLIC
+    assert set(dir(ws)) >= PUBLIC
 
 
 def test_initialize_is_plan_and_apply() -> None:
