@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -35,12 +37,23 @@ from wsel_graph.errors import (
 )
 from wsel_graph.matching.layers import _most_influential
 from wsel_graph.ops.registry import RULES
+from wsel_graph.plan.codec import encode
 from wsel_graph.selection.rules import read_rules
 from wsel_graph.starts.targets import check_positions
+from wsel_graph.stores import opening
 
 NO_MODEL = "no model in our tests leads there"
 
+IN_PROCESSES = "raised in processes of their own, whose errors tests/apply/test_sharded.py reads"
+
 UNREACHED = {
+    "apply/ranks.py:told": IN_PROCESSES,
+    "apply/ranks.py:agree": IN_PROCESSES,
+    "apply/ranks.py:_groups": IN_PROCESSES,
+    "apply/sharded.py:_refuse_flat": IN_PROCESSES,
+    "apply/sharded.py:_refuse_different": IN_PROCESSES,
+    "apply/sharded.py:_prepared": IN_PROCESSES,
+    "capture/sharding.py:refuse_sharded": IN_PROCESSES,
     "cli/load.py:_import_file": "every file that ends in .py has a loader",
     "starts/frontier.py:teacher_run": "only compensation asks for it, and it always has a teacher",
     "starts/slopes.py:_goal": "the caller has seen that there is one",
@@ -127,6 +140,15 @@ def statistics_of_another_model() -> None:
         seen.of(graph, group)
 
 
+def planned() -> ws.Plan:
+    return ws.plan(relu(), relu(8), (1, 4))
+
+
+def compensated_from_itself() -> None:
+    model = relu()
+    ws.compensate(planned(), model, model, [torch.randn(8, 4) for _ in range(5)])
+
+
 def plan_file(tmp_path: Path, old: str, new: str) -> None:
     file = tmp_path / "a.plan.json"
     ws.plan(mlp(4), mlp(8), (1, 4)).save(file)
@@ -143,6 +165,18 @@ PROVOKED: list[tuple[str, Callable[[], object], type[WselError], str]] = [
     (
         "same object", lambda: ws.initialize(*[relu()] * 2, (1, 4)), PlanError,
         r"^student and teacher are the same object: nothing can be initialised from itself\. Build a student of",
+    ),
+    (
+        "compensated from itself", compensated_from_itself, PlanError,
+        r"^student and teacher are the same object: nothing can be initialised from itself$",
+    ),
+    (
+        "not a number in a plan", lambda: encode(math.nan, "plan.copies[0].scale"), PlanError,
+        r"^plan\.copies\[0\]\.scale is nan, which a plan file cannot hold$",
+    ),
+    (
+        "output without a name", lambda: ws.apply(planned(), relu(), relu(8), output=""), PlanError,
+        r"^the output names no file or folder: ''\. Write a name$",
     ),
     (
         "nothing to trace", lambda: ws.trace(nn.ReLU(), (1, 4)), CaptureError,
@@ -237,7 +271,9 @@ def test_a_wrong_propagation_rule() -> None:
 
 def test_a_plan_file_with_a_tuple_that_is_too_long(tmp_path: Path) -> None:
     layer = '{"stage": "", "teacher_depth": 1, "pairs": [[0, 0, 0]]}'
-    with pytest.raises(PlanError, match=r"a\.plan\.json: plan\.layers\[0\]\.pairs\[0\]: expected 2 elements, found 3"):
+    with pytest.raises(
+        PlanError, match=r"a\.plan\.json: line \d+, plan\.layers\[0\]\.pairs\[0\]: expected 2 elements, found 3"
+    ):
         plan_file(tmp_path, '"layers": []', f'"layers": [{layer}]')
 
 
@@ -251,6 +287,28 @@ def test_a_rule_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "open", locked)
     with pytest.raises(SelectionRuleError, match=r"mine\.yaml: cannot be read: Permission denied$"):
         read_rules(file)
+
+
+def test_a_checkpoint_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "teacher.safetensors"
+    file.write_bytes(b"")
+
+    def locked(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(opening, "SafetensorsSource", locked)
+    with pytest.raises(PlanError, match=r"teacher\.safetensors cannot be read: Permission denied$"):
+        ws.apply(planned(), relu(), file)
+
+
+def test_machines_of_the_other_byte_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "teacher.safetensors"
+    save_file(relu(8).state_dict(), file)
+    monkeypatch.setattr(sys, "byteorder", "big")
+    with pytest.raises(PlanError, match="safetensors files are read on little-endian machines only"):
+        ws.apply(planned(), relu(), file)
+    with pytest.raises(PlanError, match="safetensors files are little-endian, and this machine is not"):
+        ws.apply(planned(), relu(), relu(8), output=tmp_path / "start.safetensors")
 
 
 # -- none is left out

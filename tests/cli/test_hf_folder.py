@@ -100,3 +100,10 @@ def test_folders_that_cannot_be_written(
     given = ("--teacher", "timm:vit_tiny_patch16_224", "--student", "timm:vit_tiny_patch16_224", "--output", "x")
     said = refused("init", *given, "--save-pretrained")
     assert "--save-pretrained is for students of transformers (hf:...), and this one is timm:vit_tiny" in said
+
+
+def test_a_folder_has_the_dtype_of_the_student(
+    folders: tuple[Any, Path, Path], refused: Callable[..., str], tmp_path: Path
+) -> None:
+    said = refused(*command(*folders[1:], tmp_path / "start"), "--dtype", "bfloat16")
+    assert "--dtype is for files of tensors: with --save-pretrained, the student's own dtype is written" in said

@@ -64,3 +64,6 @@ def test_reports_are_refused_before_the_work(refused: Callable[..., str], tmp_pa
     plan.write_text("{}")
     assert "is not a plan" in refused("report", plan, "--output", tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+    page = tmp_path / "page.html"
+    page.write_text("{}")
+    assert "is also read from: write to another file" in refused("report", page, "--output", page)

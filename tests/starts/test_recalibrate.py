@@ -105,7 +105,9 @@ class Stateless(nn.Module):
 
 
 def test_models_without_running_statistics_are_refused() -> None:
-    with pytest.raises(CompensationError, match="Linear has no batch norms with running statistics to recalibrate"):
+    with pytest.raises(
+        CompensationError, match="Linear has no batch norms with running statistics, so there is nothing"
+    ):
         ws.recalibrate(nn.Linear(3, 3), [torch.randn(2, 3)])
     with pytest.raises(CompensationError, match="Stateless has no batch norms with running statistics"):
         ws.recalibrate(Stateless().eval(), [torch.randn(2, 3)])

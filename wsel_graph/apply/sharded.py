@@ -65,8 +65,6 @@ def apply_sharded(plan: Plan, student: Holder, teacher: Holder | Callable[[], Te
         PlanError: On all ranks, if the plan does not fit, a source cannot be read, or a rank is gone. The shards are
             what they were before, then.
     """
-    if student is teacher:
-        raise PlanError("student and teacher are the same object: nothing can be initialised from itself")
     for part in (student, teacher):
         _refuse_flat(part)
         for module in fully_sharded(part):

@@ -30,7 +30,7 @@ def check_place(output: str | Path, max_shard_size: int | str | None = None) -> 
             f"{output}: the name must end in {FILE}, or in nothing for a folder of torch.distributed.checkpoint"
         )
     if not path.name:
-        raise PlanError(f"{output} names no file")
+        raise PlanError(f"the output names no file or folder: {str(output)!r}. Write a name")
     if not path.parent.is_dir():
         raise PlanError(f"{output}: there is no folder {path.parent}")
     if path.suffix:
