@@ -107,10 +107,11 @@ def test_parts_are_all_that_a_plan_holds() -> None:
 
 
 @pytest.mark.parametrize("part", PARTS)
-@settings(max_examples=6)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_every_field_that_the_classes_have_travels(part: type, data: st.DataObject) -> None:
-    value = data.draw(st.from_type(part))
+    nested = {"also": tuples(copies())} if part is Copy else {}  # copies in copies: as deep as types allow is too deep
+    value = data.draw(st.builds(part, **nested))
     try:
         written = encode(value, "plan")
     except PlanError:  # an infinity

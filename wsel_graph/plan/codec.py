@@ -38,7 +38,7 @@ def encode(value: Any, place: str) -> Any:
             raise PlanError(f"{place} is {value}, which a plan file cannot hold")
         return float(value)
     if isinstance(value, range):
-        return {"range": [value.start, value.stop, value.step]}
+        return {"range": [encode(number, place) for number in (value.start, value.stop, value.step)]}
     if isinstance(value, tuple) and (runs := as_runs(value)) is not None:
         return {"runs": [[run.start, run.stop, run.step] for run in runs]}
     if isinstance(value, tuple) and small_integers(value):
