@@ -26,6 +26,17 @@ ROUNDING = 16 * torch.finfo(torch.float64).eps
 WORTHWHILE = 0.999
 """Weights stay as they are unless the error falls below this share of what it was."""
 
+RECOVERED = 1e-6
+"""Errors over the spread of the targets below this mean that they can be computed exactly: the least one is best."""
+
+ALIKE = 1.05
+"""Errors up to this many times the least are alike: the strongest of these ridges is taken.
+
+With little data the error hardly depends on the strength, and the weakest ridge makes large weights, which train badly:
+a ViT fitted on 200 images reached 0.79 after training with the least error, 0.84 with this rule (examples/paper, 5
+seeds).
+"""
+
 
 class Moments:
     """Second moments of input rows and target rows, summed in float64.
@@ -214,13 +225,17 @@ def solve(
     same = scaled(train, start, free=free).to(dtype).double()
     if (after := error(same)) < WORTHWHILE * before:
         best = Solution(same, 0.0, before, after)
-    prior = best.weights
+    fitted = []
     for strength in STRENGTHS:
-        weights = ridge(train, prior, strength, free=free)
-        if weights is None:
-            continue
-        weights = weights.to(dtype).double()
-        after = error(weights)
-        if after < min(best.after, WORTHWHILE * before):
-            best = Solution(weights, strength, before, after)
-    return best
+        weights = ridge(train, best.weights, strength, free=free)
+        if weights is not None:
+            weights = weights.to(dtype).double()
+            fitted.append(Solution(weights, strength, before, error(weights)))
+    least = min(fitted, key=lambda one: one.after, default=best)
+    most = min(best.after, WORTHWHILE * before)
+    if not least.after < most:
+        return best
+    if least.after < RECOVERED:
+        return least
+    alike = [one for one in fitted if one.after <= min(ALIKE * least.after, most)]
+    return max(alike, key=lambda one: one.strength or 0)
