@@ -185,9 +185,12 @@ def networks(rank: int, folder: Path, dtypes: tuple[str, ...]) -> dict[str, dict
                 _scramble(student)
                 source = LazyFile(folder / f"{kind}.{name}.safetensors")
                 apply_sharded(plan, student, lambda source=source: source)
+                read = differing(student, alone)
+                _scramble(student)
+                ws.apply(plan, student, folder / f"{kind}.{name}.safetensors")
                 held = sum(shard.numel() for key, shard in shards(student).items() if key in _filled(plan))
                 found[f"{kind} {name} {way}"] = {
-                    "differ": differ, "from a file": differing(student, alone),
+                    "differ": differ, "from a file": read, "from a path": differing(student, alone),
                     "held": held, "read": source.elements, "all": _count(plan),
                 }  # fmt: skip
     return found
