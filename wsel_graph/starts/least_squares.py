@@ -33,8 +33,8 @@ ALIKE = 1.05
 """Errors up to this many times the least are alike: the strongest of these ridges is taken.
 
 With little data the error hardly depends on the strength, and the weakest ridge makes large weights, which train badly:
-a ViT fitted on 200 images reached 0.79 after training with the least error, 0.84 with this rule (examples/paper, 5
-seeds).
+of two networks fitted on 200 images (examples/paper, 5 seeds each) one reached 0.79 after training with the least error
+and 0.84 with this rule, the other 0.88 and 0.92.
 """
 
 
