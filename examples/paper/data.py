@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.data import create_transform
+from PIL import Image
+from PIL import __version__ as pillow_version
+from timm.data import auto_augment, create_transform
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from torchvision import datasets
@@ -144,6 +146,8 @@ def transform(recipe: Recipe, training: bool) -> Callable[[Any], torch.Tensor]:
     }
     if training and recipe.augment != "none":
         policy = None if recipe.augment == "crop" else recipe.augment
+        if policy:
+            _posterizes_fully()
         made = create_transform(
             **common, is_training=True, color_jitter=None, auto_augment=policy, re_prob=recipe.erase, re_mode="pixel"
         )
@@ -151,6 +155,17 @@ def transform(recipe: Recipe, training: bool) -> Callable[[Any], torch.Tensor]:
         made = create_transform(**common, crop_pct=224 / 256)
     turned: Callable[[Any], torch.Tensor] = made
     return lambda image: turned(image.convert("RGB"))
+
+
+def _posterizes_fully() -> None:
+    """RandAugment posterizes to no bits at its full strength, by chance; refuse before an epoch ends on it."""
+    try:
+        auto_augment.posterize(Image.new("RGB", (1, 1)), 0)
+    except ValueError as error:
+        raise ExperimentError(
+            f"augment: timm's RandAugment may keep 0 bits of a picture, and Pillow {pillow_version} refuses that "
+            f"({error}): an epoch would stop by chance. Install 'pillow<13'"
+        ) from error
 
 
 def _parted(first: Dataset[Any], second: Dataset[Any], share: float) -> tuple[Dataset[Any], Dataset[Any]]:

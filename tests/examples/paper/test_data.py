@@ -115,6 +115,19 @@ def test_parts_of_packaged_digits_are_apart(tmp_path: Path) -> None:
     assert all(not one & other for place, one in enumerate(parts) for other in parts[:place])
 
 
+def test_a_pillow_that_refuses_to_posterize_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def posterize(image: object, bits: int) -> object:
+        if bits < 1:
+            raise ValueError("bits must be between or equal to 1 and 8")
+        return image
+
+    data.transform(RECIPE, True)  # the pinned one does not
+    monkeypatch.setattr("PIL.ImageOps.posterize", posterize)
+    with pytest.raises(ExperimentError, match=r"may keep 0 bits of a picture, and Pillow .* Install 'pillow<13'"):
+        data.transform(RECIPE, True)
+    data.transform(resolve_recipe({"size": 32, "augment": "none"}, "vit", "cifar100"), True)
+
+
 def test_an_unknown_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match=r"data: 'cifar' is none of imagenet1k, cifar10"):
         data.load(experiment.Data("cifar"), RECIPE, tmp_path)
