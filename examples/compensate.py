@@ -4,8 +4,12 @@
 
 The teacher here has random weights, so that the script needs nothing but torch; use your own pretrained network.
 
+Prints:
+
     plain selection: relative error of the results 0.82
-    chosen and fitted: relative error of the results 0.06
+    chosen and fitted: relative error of the results 0.07
+    Fitted 10 of 11 parameters on held-out rows
+      2.up.weight: relative error 0.468 -> 0.0186 (ridge 0.01)
 """
 
 from __future__ import annotations

@@ -2,6 +2,12 @@
 
 The plan is made from shapes, before the student is sharded or has any memory. Then every rank reads from the teacher
 what its own shards need.
+
+Prints:
+
+    still to be initialised: head.bias
+    rank 0 holds its part of the selected weights: True
+    rank 1 holds its part of the selected weights: True
 """
 
 from __future__ import annotations

