@@ -86,6 +86,14 @@ def test_a_best_start_within_the_others_interval_is_not_apart() -> None:
     assert "(default; not apart)" in table.tables(rows)
 
 
+def test_a_method_of_fewer_seeds_is_not_the_best() -> None:
+    lucky = [_row("scored", 0.8), _row("scored", 0.9, 0, 40, "0.001")]
+    found = table.tables(known_rows() + lucky)
+    assert "| net | 0.25 | 0.75 (default) |" in found
+    assert "(default; apart)" in found
+    assert "| scored | 0.800 | 0.88 | 1 |" in found
+
+
 def test_rates_of_least_loss() -> None:
     tried = {("a", "0.1"): 2.0, ("a", "0.01"): 1.0, ("b", "0.1"): 3.0, ("c", "0.1"): 0.5, ("d", "0.1"): math.inf}
     rows = [_row(method, loss, 100, 3, f"tuning {rate}", VALIDATION_LOSS) for (method, rate), loss in tried.items()]
