@@ -32,23 +32,30 @@ def network(width: int) -> nn.Module:
     return nn.Sequential(OrderedDict(layers))
 
 
-dist.init_process_group("gloo")  # "nccl" on GPUs
-torch.manual_seed(0)
-teacher = network(64)  # stands for a pretrained one, the same on all ranks
+def main() -> None:
+    torch.manual_seed(0)
+    teacher = network(64)  # stands for a pretrained one, the same on all ranks
 
-with torch.device("meta"):
-    student = network(24)
-plan = ws.plan(student, teacher, (1, 16), keep=["head.bias"])  # once per job: plan.save, and ws.load_plan on every rank
+    with torch.device("meta"):
+        student = network(24)
+    plan = ws.plan(
+        student, teacher, (1, 16), keep=["head.bias"]
+    )  # once per job: plan.save, and ws.load_plan on every rank
 
-fully_shard(student)
-student.to_empty(device="cpu")  # now the values are whatever was in memory
-if dist.get_rank() == 0:
-    print("still to be initialised:", *ws.unfilled(plan, student))
-nn.init.zeros_(student.head.bias)
-ws.apply(plan, student, teacher)  # all ranks call it; when one fails, all fail, and nothing is changed
+    fully_shard(student)
+    student.to_empty(device="cpu")  # now the values are whatever was in memory
+    if dist.get_rank() == 0:
+        print("still to be initialised:", *ws.unfilled(plan, student))
+    nn.init.zeros_(student.head.bias)
+    ws.apply(plan, student, teacher)  # all ranks call it; when one fails, all fail, and nothing is changed
 
-alone = network(24)
-ws.apply(plan, alone, teacher)
-equal = torch.equal(student.mid.weight.full_tensor(), alone.mid.weight)
-print(f"rank {dist.get_rank()} holds its part of the selected weights: {equal}", flush=True)
-dist.destroy_process_group()
+    alone = network(24)
+    ws.apply(plan, alone, teacher)
+    equal = torch.equal(student.mid.weight.full_tensor(), alone.mid.weight)
+    print(f"rank {dist.get_rank()} holds its part of the selected weights: {equal}", flush=True)
+
+
+if __name__ == "__main__":
+    dist.init_process_group("gloo")  # "nccl" on GPUs
+    main()
+    dist.destroy_process_group()  # once the student is gone: it holds the group

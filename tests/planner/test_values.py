@@ -104,7 +104,7 @@ def test_rules_that_govern_nothing_are_noted(file: Path) -> None:
         "extends: compensated\nvalues:\n  - {where: {operator: batch_norm}, compensate: none}\n"
         "  - {where: {operator: norm}, recalibrate: none}\n"
     )
-    assert planned(file, rules).notes[2:] == (f"{file}:5:5: this value rule governs nothing: {{operator: norm}}",)
+    assert planned(file, rules).notes[2:] == (f"{file.name}:5:5: this value rule governs nothing: {{operator: norm}}",)
 
 
 def test_explain() -> None:

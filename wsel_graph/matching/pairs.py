@@ -106,7 +106,7 @@ def _outlines(governing: Governing, nodes: NodePairs) -> tuple[Outline, Outline]
 def _kept(governing: Governing, rules: Mapping[str, ComponentRule]) -> dict[str, str]:
     """Tensors that keep their own values: by name, by rule, or because nothing uses them."""
     kept = dict.fromkeys(governing.student.components.unused, "not used by the forward pass")
-    kept |= {name: f"asked for by {rule.at}" for name, rule in rules.items() if rule.action == "keep"}
+    kept |= {name: f"asked for by {rule.at.short}" for name, rule in rules.items() if rule.action == "keep"}
     return kept | governing.kept_by_name()
 
 

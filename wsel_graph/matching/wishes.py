@@ -90,7 +90,7 @@ class Governing:
             rule = next((rule for rule in rules if subject is not None and rule.selector.matches(subject)), None)
             if rule is not None:
                 self.used.add(id(rule))
-                found[number] = f"the teacher's {node.tensors[0]} is ignored by {rule.at}"
+                found[number] = f"the teacher's {node.tensors[0]} is ignored by {rule.at.short}"
         return found
 
     def component_rules(self) -> dict[str, ComponentRule]:
@@ -119,7 +119,7 @@ class Governing:
         """A line for every rule of the user's own file that governs nothing."""
         rules: Iterable[LayerRule | ComponentRule] = (*self.wishes.layers, *self.wishes.components)
         unused = [rule for rule in rules if rule.at.file == self.wishes.source and id(rule) not in self.used]
-        return [f"{rule.at}: this rule matches nothing in these models" for rule in unused]
+        return [f"{rule.at.short}: this rule matches nothing in these models" for rule in unused]
 
 
 def forced_teacher(rule: ComponentRule, names: Iterable[str], teacher: Structure) -> str:

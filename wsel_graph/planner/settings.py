@@ -122,7 +122,7 @@ class Governor:
     def notes(self) -> tuple[str, ...]:
         """A line for every rule of the user's own file that governed nothing."""
         return tuple(
-            f"{rule.at}: this element rule governs nothing: {rule.selector or 'every group'}"
+            f"{rule.at.short}: this element rule governs nothing: {rule.selector or 'every group'}"
             for number, rule in enumerate(self._elements.rules)
             if number not in self._governing and rule.at.file == self._elements.source
         )

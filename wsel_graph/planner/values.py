@@ -107,7 +107,7 @@ def notes(values: Values, found: Asked) -> tuple[str, ...]:
         norms = f"{len(found.recalibrate)} batch norm{'s' * (len(found.recalibrate) > 1)}"
         lines.append(f"recalibrate: batch_norm asked for {norms}: {ask}")
     lines.extend(
-        f"{rule.at}: this value rule governs nothing: {rule.selector or 'every component'}"
+        f"{rule.at.short}: this value rule governs nothing: {rule.selector or 'every component'}"
         for number, rule in enumerate(values.rules)
         if number not in found.governed and rule.at.file == values.source
     )

@@ -35,13 +35,12 @@ class Place:
 
     @property
     def short(self) -> str:
-        """The same, with a shipped file by its name alone: wherever the package is, plans say the same.
+        """The same, with the file's name alone: for plans, which say the same wherever their rules lay.
 
-        >>> Place("my/rules.yaml", 3, 5).short, Place(str(FOLDERS[0] / "default.yaml"), 6, 5).short
-        ('my/rules.yaml:3:5', 'default.yaml:6:5')
+        >>> Place("my/rules.yaml", 3, 5).short
+        'rules.yaml:3:5'
         """
-        file = Path(self.file)
-        return f"{file.name if file.parent in FOLDERS else self.file}:{self.line}:{self.column}"
+        return f"{Path(self.file).name}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True, slots=True)
