@@ -38,9 +38,8 @@ def main() -> None:
 
     with torch.device("meta"):
         student = network(24)
-    plan = ws.plan(
-        student, teacher, (1, 16), keep=["head.bias"]
-    )  # once per job: plan.save, and ws.load_plan on every rank
+    # once per job: plan.save, and ws.load_plan on every rank
+    plan = ws.plan(student, teacher, (1, 16), keep=["head.bias"])
 
     fully_shard(student)
     student.to_empty(device="cpu")  # now the values are whatever was in memory
