@@ -3,14 +3,15 @@
     nice python -m tests.stores.fuzz [--minutes 5] [--seed 0]
 
 Every kind of file of `checkpoints.py` is mutated byte by byte (bits, runs, cuts, insertions, numbers of headers), then
-opened and read. An error of ours is fine, and so is a tensor of the promised shape. Anything else is printed with the
-seed that repeats it, and ends the hunt. Safetensors files are also given to the library: what it refuses, we must.
+opened and read. An error of ours is fine, and so is a tensor of the promised shape. Anything else, and memory that is
+used beyond all measure, is printed with the seed that repeats it, and ends the hunt. Safetensors files are also given to the library: what it refuses, we must.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import resource
 import shutil
 import tempfile
 import time
@@ -27,6 +28,10 @@ from wsel_graph.stores import open_source
 
 STATE = {"a.weight": torch.arange(12.0).reshape(3, 4), "b": torch.ones(2).bfloat16(), "c": torch.tensor(4)}
 NUMBERS = (b"-1", b"0", b"1e400", b"NaN", b"true", b"null", b"[]", b"{}", b"18446744073709551615", b"4", b'"a"', b"1.5")
+
+
+GREEDY = 1 << 20
+"""Kilobytes that opening a file of a few kilobytes may add to the peak."""
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
@@ -104,9 +109,12 @@ def one_round(seed: int, folder: Path) -> tuple[str, str]:
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != "config.json")
     hit = chance.choice(files)
     hit.write_bytes(mutated(hit.read_bytes(), chance))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         outcome = attempt(path)
+    if (grown := resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) > GREEDY:
+        raise AssertionError(f"{grown >> 10} MB of memory were used")
     if hit.suffix == ".safetensors":
         agrees(hit)
     return write.__name__, outcome

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import pickletools
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -232,6 +233,19 @@ def test_pickles_run_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         folder, r"\.metadata is no metadata of a checkpoint folder \(it names pathlib\.Path\.write_text\), and runs"
     )
     assert not (tmp_path / "harm.txt").exists()
+
+
+def test_a_metadata_file_that_asks_for_all_memory(tmp_path: Path) -> None:
+    folder = distributed(state(), tmp_path)
+    file = folder / ".metadata"
+    old = pickle.dumps(pickle.loads(file.read_bytes()), protocol=2)  # numbers what it will need again
+    file.write_bytes(old)
+    assert open_source(folder).infos()
+    op, number, place = next(found for found in pickletools.genops(old) if found[0].name == "BINPUT")
+    file.write_bytes(old[:place] + b"r\xff\xff\xff\x7f" + old[place + 2 :])  # of room for 2 ** 31 pointers
+    refused(
+        folder, rf"at byte {place}, it numbers an object 2147483647, with \d+ bytes in all\), and runs no code here"
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99])

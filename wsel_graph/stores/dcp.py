@@ -10,6 +10,7 @@ import itertools
 import math
 import pathlib
 import pickle
+import pickletools
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,7 +178,18 @@ def _read_metadata(file: Path) -> Metadata:
 
 
 def _unpickled(stream: IO[bytes]) -> Any:
+    _refuse_large_memo(stream)
     return _Unpickler(stream).load()
+
+
+def _refuse_large_memo(stream: IO[bytes]) -> None:
+    """`pickle` makes room for every number below that of an object to be remembered: 32 GB for one damaged byte."""
+    size = stream.seek(0, 2)
+    stream.seek(0)
+    for opcode, argument, place in pickletools.genops(stream):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > size:
+            raise pickle.UnpicklingError(f"at byte {place}, it numbers an object {argument}, with {size} bytes in all")
+    stream.seek(0)
 
 
 def _faults(folder: Path, metadata: Metadata, tensors: dict[str, TensorStorageMetadata]) -> Iterator[str]:
