@@ -3,8 +3,9 @@
     nice python -m tests.stores.fuzz [--minutes 5] [--seed 0]
 
 Every kind of file of `checkpoints.py` is mutated byte by byte (bits, runs, cuts, insertions, numbers of headers), then
-opened and read. An error of ours is fine, and so is a tensor of the promised shape. Anything else, and memory that is
-used beyond all measure, is printed with the seed that repeats it, and ends the hunt. Safetensors files are also given to the library: what it refuses, we must.
+opened and read. An error of ours is fine, and so is a tensor of the promised shape. Anything else, memory beyond all
+measure included, is printed with the seed that repeats it, and ends the hunt. Safetensors files are also given to the
+library: what it refuses, we must.
 """
 
 from __future__ import annotations

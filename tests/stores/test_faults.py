@@ -241,11 +241,9 @@ def test_a_metadata_file_that_asks_for_all_memory(tmp_path: Path) -> None:
     old = pickle.dumps(pickle.loads(file.read_bytes()), protocol=2)  # numbers what it will need again
     file.write_bytes(old)
     assert open_source(folder).infos()
-    op, number, place = next(found for found in pickletools.genops(old) if found[0].name == "BINPUT")
+    place = next(place for op, _, place in pickletools.genops(old) if op.name == "BINPUT" and place is not None)
     file.write_bytes(old[:place] + b"r\xff\xff\xff\x7f" + old[place + 2 :])  # of room for 2 ** 31 pointers
-    refused(
-        folder, rf"at byte {place}, it numbers an object 2147483647, with \d+ bytes in all\), and runs no code here"
-    )
+    refused(folder, rf"at byte {place}, it numbers an object 2147483647, with \d+ bytes in all")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99])
