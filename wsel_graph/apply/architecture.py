@@ -10,6 +10,7 @@ from torch import nn
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Plan
 from wsel_graph.plan.provenance import Architecture, digest_of_parameters
+from wsel_graph.stores.memory import named_parameters
 
 LISTED = 5
 
@@ -35,7 +36,7 @@ def check_architectures(plan: Plan, student: object, teacher: object) -> None:
 
 
 def _check(plan: Plan, side: str, model: nn.Module, made_for: Architecture) -> None:
-    own = dict(model.named_parameters(remove_duplicate=False))
+    own = named_parameters(model)
     if digest_of_parameters((name, tuple(tensor.shape)) for name, tensor in own.items()) == made_for.parameters:
         return
     unnamed = _unnamed(plan, own) if side == "student" else []

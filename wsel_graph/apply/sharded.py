@@ -30,7 +30,7 @@ from wsel_graph.errors import PlanError
 from wsel_graph.plan import Copy, Indices, Plan
 from wsel_graph.plan.copy_faults import merge_faults
 from wsel_graph.stores import MemorySource, TensorSource
-from wsel_graph.stores.memory import select
+from wsel_graph.stores.memory import named_tensors, select
 from wsel_graph.stores.wrapped import known_tensors
 
 Tensors = Mapping[str, torch.Tensor]
@@ -40,18 +40,10 @@ Holder = nn.Module | Tensors
 def spread(*holders: object) -> bool:
     """Whether a module or a state dict has tensors that are spread over ranks."""
     return any(
-        bool(fully_sharded(holder)) or flat_parameters(holder) is not None or any(map(is_sharded, _tensors(holder)))
+        any(map(is_sharded, named_tensors(holder).values())) or fully_sharded(holder) or flat_parameters(holder)
         for holder in holders
         if isinstance(holder, (nn.Module, Mapping))
     )
-
-
-def _tensors(holder: Any) -> Iterator[Any]:
-    if isinstance(holder, nn.Module):
-        yield from holder.parameters()
-        yield from holder.buffers()
-    else:
-        yield from holder.values()
 
 
 def apply_sharded(plan: Plan, student: Holder, teacher: Holder | Callable[[], TensorSource], group: Any = None) -> None:

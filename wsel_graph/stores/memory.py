@@ -22,6 +22,13 @@ def named_tensors(source: nn.Module | Mapping[str, torch.Tensor]) -> dict[str, t
     return parameters | buffers
 
 
+def named_parameters(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters of a module under every name they have."""
+    parameters: dict[str, torch.Tensor] = {}
+    _collect(module, "", parameters, {})
+    return parameters
+
+
 def _collect(
     module: nn.Module, prefix: str, parameters: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor]
 ) -> None:
