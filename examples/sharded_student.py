@@ -12,6 +12,7 @@ Prints:
 
 from __future__ import annotations
 
+import gc
 from collections import OrderedDict
 
 import torch
@@ -57,4 +58,5 @@ def main() -> None:
 if __name__ == "__main__":
     dist.init_process_group("gloo")  # "nccl" on GPUs
     main()
-    dist.destroy_process_group()  # once the student is gone: it holds the group
+    gc.collect()  # the sharded student, which refers to itself, holds the group: gloo's threads must end before Python
+    dist.destroy_process_group()
