@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import wsel_graph as ws
+from examples.starts import mimetic
 from examples.starts.network import call
 from examples.starts.training import Loss
 
@@ -86,6 +87,11 @@ def redrawn(draw: Callable[[Tensor], Tensor]) -> Start:
                 nn.init.zeros_(bias)
 
     return start
+
+
+def as_mimetic(student: nn.Module, given: Given) -> None:
+    """Mimetic attentions, for a student whose attentions are of a kind that it knows."""
+    mimetic.initialise(student, given.seed)
 
 
 def by_rules(rules: str | Path, *, calibrated: bool = False, observes: bool = False, trained: bool = True) -> Method:
@@ -163,6 +169,7 @@ STARTS: dict[str, Method] = {
     RANDOM: Method(as_written, family="random"),
     "random (Xavier)": Method(redrawn(nn.init.xavier_uniform_), family="random"),
     "random (Kaiming)": Method(redrawn(nn.init.kaiming_normal_), family="random"),
+    "mimetic": Method(as_mimetic),
     "paper": by_rules("paper"),
     DEFAULT: by_rules("default"),
     "rescaled": by_rules(RULES / "rescaled.yaml"),

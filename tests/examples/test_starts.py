@@ -16,14 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from examples.starts import crepe, interval, methods, minilm, readme, run, sentences, table
+from examples.starts import crepe, interval, methods, mimetic, minilm, readme, run, sentences, table
 from examples.starts.interval import mean_interval, t_quantile
 from examples.starts.methods import METHODS, RANDOM, Given, Method
 from examples.starts.network import Batch, Training, stream
 from examples.starts.rows import VALIDATION_LOSS, Row, append_rows, best_rates, read_rows
 from examples.starts.training import train, validation_loss
+from tests.zoo import torchvision_stub
 from wsel_graph.demo import pitch
-from wsel_graph.errors import PlanError
+from wsel_graph.errors import PlanError, WselError
 
 ROW = Row("net", "random", 0, "", 0, "hits", 0.5, 1.0, {"torch": "2"}, "2026-01-02")
 
@@ -388,3 +389,23 @@ def test_rows_of_other_versions_are_not_mixed(tmp_path: Path) -> None:
     append_rows(tmp_path / "rows.jsonl", [replace(ROW, network="tiny", versions={"torch": "0.1"})])
     with pytest.raises(ValueError, match=r"rows of other versions \(.*torch 0\.1 then, .*give another --output"):
         run.Run("tiny", Tiny(), tmp_path / "rows.jsonl")
+
+
+def test_mimetic_attentions_of_a_bert() -> None:
+    torchvision_stub.install()
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(hidden_size=64, num_attention_heads=4, num_hidden_layers=2, intermediate_size=64, vocab_size=9)
+    model = BertModel(config)
+    table = model.embeddings.word_embeddings.weight.clone()
+    mimetic.initialise(model, seed=0)
+    for layer in model.encoder.layer:
+        attention, dense = layer.attention.self, layer.attention.output.dense
+        together = attention.value.weight.T @ dense.weight.T
+        assert together.diagonal().mean().item() == pytest.approx(-0.4, abs=0.1)
+        for head in range(4):
+            query, key = (part.weight[16 * head : 16 * head + 16] for part in (attention.query, attention.key))
+            assert (query.T @ key).diagonal().mean() > 0.1
+    assert torch.equal(model.embeddings.word_embeddings.weight, table)
+    with pytest.raises(WselError, match="mimetic: Linear has no attention of the kind of BERT's"):
+        mimetic.initialise(torch.nn.Linear(2, 2), seed=0)
