@@ -50,6 +50,10 @@ class PlanError(WselError, ValueError):
     """A plan that cannot be built or that does not fit the tensors it is applied to."""
 
 
+class MissingValuesError(PlanError):
+    """What was asked for needs the values of a model, which are on the meta device."""
+
+
 class CompensationError(WselError, ValueError):
     """A start cannot be improved with what was given."""
 

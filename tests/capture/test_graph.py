@@ -54,6 +54,18 @@ class Keywords(nn.Module):
         return {"y": y if mask is None else y * mask[:, None], "x": x}
 
 
+class Cached(nn.Module):
+    """Puts what it computes behind what a cache holds, which is nothing yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.out = nn.Linear(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.fc(x)
+        return self.out(torch.cat([torch.tensor([], dtype=y.dtype, device=y.device), y], dim=-2))
+
+
 class WithRnn(nn.Module):
     """A recurrent network between two linears."""
 
@@ -88,6 +100,7 @@ RUNS = [
     pytest.param(lambda: Language(8, tied=True), torch.randint(0, 11, (2, 5)), "meta", id="tied"),
     pytest.param(LooksAtValues, torch.randn(2, 4), "real", id="item"),
     pytest.param(Selects, torch.randn(5, 4), "real", id="nonzero"),
+    pytest.param(Cached, torch.randn(2, 4), "meta", id="empty cache"),
     pytest.param(Keywords, {"x": torch.randn(2, 4), "mask": torch.ones(2), "scale": 2.0}, "meta", id="kwargs"),
     pytest.param(Keywords, (torch.randn(2, 4), torch.ones(2)), "meta", id="tuple"),
     pytest.param(lambda: WithRnn(nn.LSTM), torch.randn(2, 5, 4), "meta", id="lstm"),

@@ -124,6 +124,8 @@ class Recorder:
         return None
 
     def _constant(self, tensor: torch.Tensor) -> fx.Node:
+        if tensor.device == META and not tensor.numel():  # a cache, say, that is to be filled: nothing is lost
+            tensor = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
         if tensor.device == META and tensor.dim() > 0:
             raise CaptureError(
                 f"a {list(tensor.shape)} tensor of unknown origin reached {self.last_op}: something made it "

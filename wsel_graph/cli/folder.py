@@ -11,7 +11,7 @@ import wsel_graph as ws
 from wsel_graph.api import summarize
 from wsel_graph.cli.hf import write_hf
 from wsel_graph.cli.show import Answer, working
-from wsel_graph.cli.two import counts, load_couple, make_plan, refuse_random_teacher, run_init, write_report
+from wsel_graph.cli.two import counts, couple_and_plan, light_teacher, refuse_random_teacher, run_init, write_report
 from wsel_graph.errors import PlanError
 from wsel_graph.plan.files import replacing
 
@@ -31,8 +31,7 @@ def _run_folder(options: argparse.Namespace) -> Answer:
     """Configuration, weights, the teacher's tokenizer, the plan, and a model card that says where values come from."""
     _check_folder(options)
     refuse_random_teacher(options)
-    couple = load_couple(options)
-    plan = make_plan(couple, options)
+    couple, plan = couple_and_plan(options, light_teacher(options))
     with redirect_stdout(sys.stderr):
         ws.apply(plan, couple.student, couple.teacher)
     folder, name = Path(options.output), options.teacher.rpartition(":")[2].rstrip("/").rpartition("/")[2]

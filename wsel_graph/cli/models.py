@@ -15,6 +15,7 @@ from torch import nn
 
 from wsel_graph.cli.hf import build_hf, hf_inputs
 from wsel_graph.cli.hubs import build_timm, build_torchvision, timm_inputs, torchvision_inputs
+from wsel_graph.cli.light import NeedsValuesError, parameters_on_meta
 from wsel_graph.cli.load import callable_in
 from wsel_graph.errors import ExampleInputsError, WselError
 
@@ -58,6 +59,18 @@ class Named:
     def random(self) -> bool:
         """Whether the model surely comes with random weights."""
         return self.hub is not None and not any(self.arguments.get(key) for key in PRETRAINED)
+
+    def build_light(self) -> nn.Module:
+        """The model with its parameters on the meta device, in evaluation mode.
+
+        Raises:
+            NeedsValuesError: If its code needs the values.
+        """
+        with parameters_on_meta():
+            try:
+                return self.build()
+            except ExampleInputsError as error:
+                raise NeedsValuesError from error
 
     def build(self, seed: int = 0) -> nn.Module:
         """Build the model, in evaluation mode; what is random about it depends on the seed alone.

@@ -16,12 +16,13 @@ from torch import nn
 import wsel_graph as ws
 from wsel_graph.api import InitResult, summarize
 from wsel_graph.cli.inputs import HOW, parse_inputs
+from wsel_graph.cli.light import NeedsValuesError, load_buffers
 from wsel_graph.cli.models import Named, read_arguments
 from wsel_graph.cli.one import traced
 from wsel_graph.cli.show import Answer, working
 from wsel_graph.cli.weights import load_weights
 from wsel_graph.coupling.graph import ModelGraph
-from wsel_graph.errors import ExampleInputsError, PlanError
+from wsel_graph.errors import CaptureError, ExampleInputsError, MissingValuesError, PlanError
 from wsel_graph.plan import Plan
 from wsel_graph.plan.serial import plan_document
 from wsel_graph.stores.save import check_place, refuse_inputs
@@ -34,7 +35,8 @@ class Couple:
     """A student and a teacher: the modules and their graphs."""
 
     student: nn.Module
-    teacher: nn.Module
+    teacher: nn.Module | str
+    """The module, or the file of its weights: what `apply` reads."""
     student_graph: ModelGraph
     teacher_graph: ModelGraph
 
@@ -45,8 +47,7 @@ def run_plan(options: argparse.Namespace) -> Answer:
         options.usage_error("the following arguments are required: --teacher, --student")
     if options.output:
         _check_file(options.output, ".json")
-    couple = load_couple(options)
-    plan = make_plan(couple, options)
+    couple, plan = couple_and_plan(options, ("student", "teacher"))
     result = summarize(plan, couple.student_graph, couple.teacher_graph)
     parts = [str(result).replace("Initialised", "Would initialise", 1)]
     if options.output:
@@ -66,8 +67,7 @@ def run_init(options: argparse.Namespace) -> Answer:
     """Initialise a student, and write its state dict with the plan beside it."""
     _check_output(options, [options.teacher_weights, options.student_weights])
     refuse_random_teacher(options)
-    couple = load_couple(options)
-    plan = make_plan(couple, options)
+    couple, plan = couple_and_plan(options, light_teacher(options))
     plan_file = Path(options.output).with_suffix(".plan.json")
     files = _write(plan, couple.student, couple.teacher, options)
     plan.save(plan_file)
@@ -100,7 +100,7 @@ def run_apply(options: argparse.Namespace) -> Answer:
     """Carry out a plan: teacher weights from a file, or from a model that comes with them."""
     _check_output(options, [options.teacher_weights, options.student_weights, options.plan])
     plan = ws.load_plan(options.plan)
-    student = _student(options)
+    student = _built("student", options)
     source = options.teacher_weights if options.teacher is None else _built("teacher", options)
     files = _write(plan, student, source, options)
     copied = len({copy.student for copy in plan.copies})  # several copies may fill one tensor
@@ -122,17 +122,44 @@ def refuse_random_teacher(options: argparse.Namespace) -> None:
         )
 
 
-def load_couple(options: argparse.Namespace) -> Couple:
-    """Build both models, load weights where they are named, and trace both."""
+def light_teacher(options: argparse.Namespace) -> tuple[str, ...]:
+    """The teacher, where its weights are read from files: no more of them than the plan selects."""
+    return ("teacher",) if options.teacher_weights else ()
+
+
+def couple_and_plan(options: argparse.Namespace, light: tuple[str, ...]) -> tuple[Couple, Plan]:
+    """Both models, and the plan that the options ask for.
+
+    Args:
+        light: The sides whose values the command does not need; they are built after all where the plan needs them.
+    """
+    try:
+        couple = load_couple(options, light)
+        return couple, make_plan(couple, options)
+    except (NeedsValuesError, MissingValuesError, CaptureError):
+        if not light:
+            raise
+        return couple_and_plan(options, ())
+
+
+def load_couple(options: argparse.Namespace, light: tuple[str, ...] = ()) -> Couple:
+    """Build both models, load weights where they are named, and trace both.
+
+    Args:
+        light: The sides that are built without values.
+    Raises:
+        NeedsValuesError: If one of them cannot be.
+    """
     given, special = parse_inputs(options.input), parse_inputs(options.teacher_input)
-    student, teacher = _student(options), _built("teacher", options)
+    student, teacher = (_built(side, options, side in light) for side in ("student", "teacher"))
     ours = given or _named("student", options).inputs(student)
     theirs = special or given or _named("teacher", options).inputs(teacher)
     if ours is None and theirs is None:
         raise ExampleInputsError(f"the inputs of {options.student} and {options.teacher} are not known: {HOW}")
     ours, theirs = (theirs if ours is None else ours), (ours if theirs is None else theirs)
     graph = traced(student, ours, f"the student {options.student}")
-    return Couple(student, teacher, graph, traced(teacher, theirs, f"the teacher {options.teacher}"))
+    reads = options.teacher_weights if "teacher" in light else teacher
+    return Couple(student, reads, graph, traced(teacher, theirs, f"the teacher {options.teacher}"))
 
 
 def make_plan(couple: Couple, options: argparse.Namespace) -> Plan:
@@ -151,19 +178,15 @@ def _named(side: str, options: argparse.Namespace) -> Named:
     return Named(getattr(options, side), read_arguments(getattr(options, f"{side}_arg")))
 
 
-def _built(side: str, options: argparse.Namespace) -> nn.Module:
+def _built(side: str, options: argparse.Namespace, light: bool = False) -> nn.Module:
     named = _named(side, options)
     with working(f"building the {side} {named.spec}"):
-        model = named.build(options.seed)
+        model = named.build_light() if light else named.build(options.seed)
     weights = getattr(options, f"{side}_weights", None)
     if weights:
         with working(f"reading {weights}"):
-            load_weights(model, weights, side)
+            load_buffers(model, weights) if light else load_weights(model, weights, side)
     return model
-
-
-def _student(options: argparse.Namespace) -> nn.Module:
-    return _built("student", options)
 
 
 # -- files

@@ -26,7 +26,7 @@ from wsel_graph.coupling.statistics import (
     group_key,
     shapes_of,
 )
-from wsel_graph.errors import CaptureError, ExampleInputsError, PlanError
+from wsel_graph.errors import CaptureError, ExampleInputsError, MissingValuesError, PlanError
 from wsel_graph.matching.borders import Border, stage_borders
 from wsel_graph.matching.structure import structure
 from wsel_graph.planner.influence import StageInfluence
@@ -67,7 +67,9 @@ def collect(model: nn.Module | Any, batches: Iterable[Any], *, second_moments: b
 def _refuse_meta(graph: ModelGraph) -> None:
     odd = next((state.name for state in graph.captured.states if state.tensor.is_meta), None)
     if odd is not None:
-        raise PlanError(f"statistics need the model's values, and {odd} is on the meta device: load its weights first")
+        raise MissingValuesError(
+            f"statistics need the model's values, and {odd} is on the meta device: load its weights first"
+        )
 
 
 _Look = Callable[[Run], None]

@@ -20,7 +20,7 @@ from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup, Member
 from wsel_graph.coupling.merging import Part
 from wsel_graph.coupling.statistics import Statistics
-from wsel_graph.errors import PlanError
+from wsel_graph.errors import MissingValuesError, PlanError
 from wsel_graph.planner.activity import second_moments
 from wsel_graph.planner.clusters import clusters
 
@@ -35,7 +35,7 @@ class ElementFeatures(Protocol):
         """Features of the elements that some coupled groups of the teacher share, `(elements, features)`.
 
         Raises:
-            PlanError: If the teacher has no values (meta device).
+            MissingValuesError: If the teacher is on the meta device.
         """
         ...
 
@@ -96,7 +96,7 @@ def weight_features(teacher: ModelGraph, groups: Sequence[CoupledGroup]) -> torc
 
 def _rows(tensor: torch.Tensor, name: str, dim: int, axis: Axis, atom: Atom) -> torch.Tensor:
     if tensor.is_meta:
-        raise PlanError(
+        raise MissingValuesError(
             f"merging by weights needs the teacher's values, and {name} is on the meta device: load its weights first"
         )
     values = tensor.detach().cpu()

@@ -15,7 +15,7 @@ from wsel_graph.axes import positions
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
 from wsel_graph.coupling.statistics import Statistics
-from wsel_graph.errors import PlanError
+from wsel_graph.errors import MissingValuesError
 from wsel_graph.planner.activity import activity, second_moments
 from wsel_graph.planner.regression import best_rebuilders
 
@@ -34,7 +34,7 @@ def top_elements(
         count: How many to take.
         statistics: Of the teacher, for the scores of activations.
     Raises:
-        PlanError: If the teacher has no values (meta device), or the statistics are missing or lack the groups.
+        PlanError: If the teacher is on the meta device, or the statistics are missing or lack the groups.
     """
     if score in ("l1", "l2"):
         total = torch.stack([_scores(graph, group, 1 if score == "l1" else 2) for group in groups]).sum(0)
@@ -55,7 +55,7 @@ def _scores(graph: ModelGraph, group: CoupledGroup, power: int) -> torch.Tensor:
             continue  # buffers are statistics, not weights
         tensor = tensors[name].detach()
         if tensor.is_meta:
-            raise PlanError(
+            raise MissingValuesError(
                 f"scores need the teacher's values, and {name} is on the meta device: load its weights first"
             )
         others = [d for d in range(tensor.dim()) if d != dim]

@@ -187,7 +187,7 @@ def _refuse_large_memo(stream: IO[bytes]) -> None:
     size = stream.seek(0, 2)
     stream.seek(0)
     for opcode, argument, place in pickletools.genops(stream):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > size:
+        if opcode.name.endswith("PUT") and isinstance(argument, int) and argument > size:
             raise pickle.UnpicklingError(f"at byte {place}, it numbers an object {argument}, with {size} bytes in all")
     stream.seek(0)
 
