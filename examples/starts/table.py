@@ -108,8 +108,8 @@ class Network:
             return [*line, *["not trained"] * 4]
         trained = [(found, name) for name in self._ours(last) if (found := self.mean(name, last)) is not None]
         best = max(trained, default=(0.0, ""))[1]
-        theirs = [max((self.mean(name, last) or 0.0, name) for name in self.methods if name.startswith(kind))[1]
-                  for kind in (RANDOM, PAPER)]  # fmt: skip
+        means = {name: found for name in self.methods if (found := self.mean(name, last)) is not None}
+        theirs = [max((means[name], name) for name in means if name.startswith(kind))[1] for kind in (RANDOM, PAPER)]
         cells = [self.cell(name, last, measure) for name in (*theirs, best)]
         verdict = "apart" if all(self._apart(best, name, last) for name in theirs) else "not apart"
         steps = self.to_random(best)

@@ -87,6 +87,13 @@ def test_a_best_start_within_the_others_interval_is_not_apart() -> None:
     assert "(default; not apart)" in table.tables(rows)
 
 
+def test_measures_below_zero() -> None:
+    below = [replace(row, value=row.value - 2) for row in known_rows() if row.measure != VALIDATION_LOSS]
+    lost = [_row("random (Xavier)", -2.1, seed) for seed in range(3)]  # not trained
+    after = "-1.390 ± 0.025 | -1.490 ± 0.025 | -1.140 ± 0.025 (default; apart) | 0 of 40"
+    assert f"| net | 0.25 | 0.75 (default) | 3.0 | {after} |" in table.tables(below + lost)
+
+
 def test_a_method_of_fewer_seeds_is_not_the_best() -> None:
     lucky = [_row("scored", 0.8), _row("scored", 0.9, 0, 40, "0.001")]
     found = table.tables(known_rows() + lucky)
