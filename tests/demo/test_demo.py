@@ -11,12 +11,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from wsel_graph.demo import pitch, run
+from wsel_graph.demo import network, notes, packages, pitch, run
 
-CONTAINERS = [requirement.split("==")[0] for requirement in pitch.PACKAGES]
+CONTAINERS = [requirement.split("==")[0] for requirement in packages.PACKAGES]
 needs_packages = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in CONTAINERS),
-    reason=f"reads weights and sounds out of packages: {pitch.INSTALL}",
+    reason=f"reads weights and sounds out of packages: {packages.INSTALL}",
 )
 
 
@@ -49,7 +49,7 @@ def bank(*headers: tuple[bytes, int, int, int, int, int], frames: int = 12_000) 
 
 class TestSoundBank:
     def test_pitch_is_the_key_less_its_correction(self) -> None:
-        samples = list(pitch._samples(bank((b"Oboe A4", 0, 100, 8000, 69, 0), (b"flat", 100, 300, 8000, 70, 50))))
+        samples = list(notes._samples(bank((b"Oboe A4", 0, 100, 8000, 69, 0), (b"flat", 100, 300, 8000, 70, 50))))
         assert [(sample.name, len(sample.audio), sample.rate) for sample in samples] == [
             ("Oboe A4", 100, 8000),
             ("flat", 200, 8000),
@@ -67,13 +67,13 @@ class TestSoundBank:
         ],
     )
     def test_notes_to_score(self, name: bytes, end: int, key: int, taken: bool) -> None:
-        (sample,) = pitch._samples(bank((name, 0, end, 16_000, key, 0)))
-        assert (pitch._note(sample) is not None) == taken
+        (sample,) = notes._samples(bank((name, 0, end, 16_000, key, 0)))
+        assert (notes._note(sample) is not None) == taken
 
     @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100])
     def test_resampling_keeps_the_pitch_in_hz(self, rate: int) -> None:
         seconds = torch.arange(rate) / rate
-        resampled = pitch._resample(torch.sin(2 * math.pi * 440 * seconds), rate)
+        resampled = notes._resample(torch.sin(2 * math.pi * 440 * seconds), rate)
         expected = torch.sin(2 * math.pi * 440 * torch.arange(pitch.SAMPLE_RATE) / pitch.SAMPLE_RATE)
         torch.testing.assert_close(resampled, expected, atol=1e-3, rtol=0)
 
@@ -102,22 +102,22 @@ class TestFrontEnd:
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
-        pitch.MissingPackageError, match=r"torchfcpe, which is not installed; run: pip install --no-deps"
+        packages.MissingPackageError, match=r"torchfcpe, which is not installed; run: pip install --no-deps"
     ):
-        pitch.load_teacher()
+        network.load_teacher()
 
 
 @needs_packages
 class TestRealNetwork:
     def test_teacher_hears_concert_pitch(self) -> None:
         with torch.no_grad():
-            heard = pitch.decode(pitch.load_teacher()(pitch.log_mels(sine(440))))
+            heard = pitch.decode(network.load_teacher()(pitch.log_mels(sine(440))))
         assert abs(heard[0, pitch.CLIP_FRAMES // 2] - pitch.cents(torch.tensor(440.0))) < 10
 
     def test_teacher_hears_recorded_notes_at_their_stated_pitch(self) -> None:
-        notes = pitch.recorded_notes()
-        assert len(notes.hz) == 71
-        assert pitch.accuracy(pitch.load_teacher(), few(notes, 8)) > 0.95
+        recorded = notes.recorded_notes()
+        assert len(recorded.hz) == 71
+        assert pitch.accuracy(network.load_teacher(), few(recorded, 8)) > 0.95
 
 
 @pytest.fixture(scope="module")

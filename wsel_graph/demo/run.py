@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import wsel_graph as ws
-from wsel_graph.demo import pitch
+from wsel_graph.demo import network, notes, pitch
+from wsel_graph.demo.packages import MissingPackageError
 
 LEARNING_RATE = 1e-3
 BATCH = 16
@@ -77,10 +78,10 @@ def pitch_demo(steps: int = 40, seed: int = 0, width: int = 256, console: Consol
 
 
 def _tell(steps: int, seed: int, width: int, console: Console) -> Outcome:
-    teacher = pitch.load_teacher()
-    exam = Exam(pitch.recorded_notes(), pitch.synthetic_tones(100, _generator(seed, "exam")))
+    teacher = network.load_teacher()
+    exam = Exam(notes.recorded_notes(), pitch.synthetic_tones(100, _generator(seed, "exam")))
     torch.manual_seed(seed)
-    random_student, student = pitch.PitchNet(width), pitch.PitchNet(width)
+    random_student, student = network.PitchNet(width), network.PitchNet(width)
     _describe(exam, teacher, student, console)
 
     result = ws.initialize(student, teacher, pitch.log_mels(exam.tones.audio[:2]), seed=seed)
@@ -176,7 +177,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         pitch_demo(options.steps, options.seed, options.width)
-    except pitch.MissingPackageError as error:
+    except MissingPackageError as error:
         sys.exit(str(error))
 
 
