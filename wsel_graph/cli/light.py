@@ -58,8 +58,8 @@ def load_buffers(model: nn.Module, path: str | Path) -> None:
         raise NeedsValuesError
     source = open_source(path, list(state))
     try:
-        held = {name: tuple(info.shape) for name, info in source.infos().items()}
-        if held != {name: tuple(tensor.shape) for name, tensor in state.items()}:
+        held = {name: (tuple(info.shape), info.dtype.is_floating_point) for name, info in source.infos().items()}
+        if held != {name: (tuple(tensor.shape), tensor.is_floating_point()) for name, tensor in state.items()}:
             raise NeedsValuesError
         for name, tensor in state.items():
             if not tensor.is_meta:
