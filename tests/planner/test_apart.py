@@ -138,3 +138,82 @@ def test_rows_first_and_columns_first_are_refused(width: int) -> None:
         with pytest.raises(PlanError, match=text):
             ws.plan(Flattened(columns_first, width), Flattened(not columns_first), (2, 3, 7, 7))
         assert ws.plan(Flattened(columns_first, width), Flattened(columns_first), (2, 3, 7, 7)).kept == ()
+
+
+class Causal(nn.Module):
+    """A causal block in three writings: a mask in the state dict, the library's kernel, one product cut by views."""
+
+    mask: Tensor
+
+    def __init__(self, way: str, heads: int, length: int = 9) -> None:
+        super().__init__()
+        self.way, self.heads, width = way, heads, 4 * heads
+        self.into, self.mix, self.out = nn.Linear(5, width), nn.Linear(width, width), nn.Linear(width, 4)
+        if way == "mask":
+            self.parts = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
+            self.register_buffer("mask", torch.tril(torch.ones(length, length)))
+        else:
+            self.qkv = nn.Linear(width, 3 * width)
+
+    def attend(self, x: Tensor) -> Tensor:
+        if self.way == "views":
+            q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        parts = [part(x) for part in self.parts] if self.way == "mask" else self.qkv(x).chunk(3, -1)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
+        if self.way == "kernel":
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        hidden = self.mask[: x.shape[1], : x.shape[1]] == 0
+        z: Tensor = (q @ k.mT * q.shape[-1] ** -0.5).masked_fill(hidden, float("-inf")).softmax(-1) @ v
+        return z
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.into(x)
+        z: Tensor = self.out(x + self.mix(self.attend(x).transpose(1, 2).flatten(2)))
+        return z
+
+
+def causal(way: str, heads: int, seed: int, length: int = 9) -> Causal:
+    model = Causal(way, heads, length).double()
+    for number, parameter in enumerate(model.parameters()):
+        generator = torch.Generator().manual_seed(100 * seed + number)
+        nn.init.normal_(parameter, generator=generator)
+    return model
+
+
+@pytest.mark.parametrize("ours", ["mask", "kernel", "views"])
+@pytest.mark.parametrize("theirs", ["mask", "kernel", "views"])
+def test_writings_of_causal_attention(ours: str, theirs: str) -> None:
+    x = torch.randn(2, 6, 5, dtype=torch.float64)
+    student, teacher = causal(ours, 3, 1, 7), causal(theirs, 3, 2)
+    ws.initialize(student, teacher, x)
+    small, other = causal(ours, 2, 3), causal(theirs, 2, 4)
+    for model in (small, other):
+        ws.initialize(model, teacher, x)
+    with torch.no_grad():
+        assert relative_error(teacher(x), student(x)) < 1e-9
+        assert relative_error(other(x), small(x)) < 1e-9
+
+
+def test_a_mask_in_the_state_dict_stays_the_students_own() -> None:
+    student, teacher = causal("mask", 3, 1, 12), causal("mask", 3, 2)
+    teacher.mask.fill_(1)
+    result = ws.initialize(student, teacher, torch.randn(2, 6, 5, dtype=torch.float64))
+    assert {kept.student: kept.reason for kept in result.plan.kept} == {"mask": "a mask: only compared with numbers"}
+    assert torch.equal(student.mask, torch.tril(torch.ones(12, 12)).double())
+
+
+def test_a_threshold_in_the_state_dict_is_no_mask() -> None:
+    class Spiking(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.into, self.out = nn.Linear(5, width), nn.Linear(width, 4)
+            self.register_buffer("threshold", torch.rand(width))
+
+        def forward(self, x: Tensor) -> Tensor:
+            z: Tensor = self.out((self.into(x) > self.threshold).to(x))
+            return z
+
+    plan = ws.plan(Spiking(4), Spiking(8), (2, 5))
+    (taken,) = next(copy.indices for copy in plan.copies if copy.student == "threshold")
+    assert list(taken) == [0, 2, 4, 6]

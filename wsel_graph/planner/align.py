@@ -3,7 +3,8 @@
 Equal structures pair part by part. Where one side lacks a factor because it has size 1 there (one head, one
 group), the factor is found by order: parts that are known to belong together decide, and where nothing is
 known the factors that vary fastest are paired, so that leading ones (heads, groups) are the ones reduced to one.
-Pinned factors that one side sees as one run and the other as a grid of the same size correspond as wholes.
+Pinned factors that one side sees as one run and the other as a grid of the same size correspond as wholes; so do
+pinned leading factors and parts laid end to end, of which each corresponds to all that follows these factors.
 So do parts that are built differently but have one size (all of the one is all of the other), where what they hang
 together with allows it: positions that share an element of some atom on one side must do so on the other. The halves
 of a rotary code do not correspond to its neighbouring pairs, nor gates laid end to end to gates laid in turn.
@@ -16,7 +17,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product, atoms, children, product
+from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product, atoms, children, fixed, product
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,20 @@ class _Aligner:
             return [Leaf(student, teacher)]
         if isinstance(student, Concat) and isinstance(teacher, Concat) and len(student.parts) == len(teacher.parts):
             return self._all(student.parts, teacher.parts)
+        if isinstance(student, Concat) and (cut := self._laid_out(teacher, len(student.parts))) is not None:
+            return [Leaf(fixed(len(student.parts)), cut[0]), *self._all(student.parts, cut[1])]
+        if isinstance(teacher, Concat) and (cut := self._laid_out(student, len(teacher.parts))) is not None:
+            return [Leaf(cut[0], fixed(len(teacher.parts))), *self._all(cut[1], teacher.parts)]
         return self._products(_factors(student), _factors(teacher))
+
+    def _laid_out(self, axis: Axis, count: int) -> tuple[Axis, list[Axis]] | None:
+        """The pinned leading factors of an axis, of this size together, and that many times the others."""
+        factors = _factors(axis)
+        for stop in range(1, len(factors)):
+            lead = product(*factors[:stop])
+            if lead.size == count and all(map(self.pinned, atoms(lead))):
+                return lead, [product(*factors[stop:])] * count
+        return None
 
     def _all(self, student: Sequence[Axis], teacher: Sequence[Axis]) -> list[Leaf]:
         return [leaf for s, t in zip(student, teacher, strict=True) for leaf in self.align(s, t)]
