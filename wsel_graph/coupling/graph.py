@@ -23,6 +23,7 @@ from wsel_graph.coupling.merging import Merging
 from wsel_graph.coupling.origins import Origins, find_origins
 from wsel_graph.coupling.places import Place, find_places
 from wsel_graph.coupling.propagate import propagate
+from wsel_graph.coupling.tables import complete_tables
 from wsel_graph.coupling.uses import Use, first_uses
 from wsel_graph.errors import UnknownNameError
 
@@ -41,6 +42,7 @@ class ModelGraph:
     def __init__(self, captured: Captured) -> None:
         walk = propagate(captured)
         mark_outputs(captured, walk)
+        complete_tables(captured, walk)
         self.captured = captured
         self.groups: tuple[CoupledGroup, ...] = collect_groups(walk)
         self.unknown_ops: Mapping[str, str] = dict(walk.unknown)
