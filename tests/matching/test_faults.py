@@ -726,3 +726,18 @@ def test_the_default_rules_leave_no_notes() -> None:
     """A user who wrote no rules is told that a shipped rule matches nothing."""
     student, teacher = (nn.Sequential(nn.Linear(4, width), nn.Linear(width, 3)) for width in (4, 8))
     assert ws.plan(student, teacher, (1, 4)).notes == ()
+
+
+@fault("results are paired in their order, not by their keys")
+def test_results_of_a_dictionary_in_another_order() -> None:
+    class Tasks(nn.Module):
+        def __init__(self, *names: str) -> None:
+            super().__init__()
+            self.body, self.heads = nn.Linear(5, 8), nn.ModuleDict({name: nn.Linear(8, 4) for name in names})
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            y = self.body(x).relu()
+            return {name: head(y) for name, head in self.heads.items()}
+
+    plan = ws.plan(Tasks("age", "size"), Tasks("size", "age"), (2, 5))
+    assert all(copy.student == copy.teacher for copy in plan.copies)
