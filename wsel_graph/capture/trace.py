@@ -12,7 +12,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from wsel_graph.capture.inputs import Inputs, normalize_inputs, tensor_labels
+from wsel_graph.capture.masks import masks
 from wsel_graph.capture.memo import META
 from wsel_graph.capture.recorder import Recorder
 from wsel_graph.capture.replicate import Convert, evaluation_copy, geometry
@@ -41,6 +42,7 @@ class State:
     kind: str  # "parameter" or "buffer"
     persistent: bool  # in the state dict
     tensor: torch.Tensor  # the caller's own tensor, never copied
+    mask: bool = False  # a buffer that is only asked for truth values
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,8 @@ def _attempt(rung: str, model: nn.Module, states: tuple[State, ...], inputs: Inp
     outputs = tuple(recorder.node_of(leaf) for leaf in leaves)
     recorder.graph.output(outputs)
     modules = {path: type(module).__name__ for path, module in model.named_modules(remove_duplicate=False)}
+    asked = masks(recorder.graph, (state.name for state in states if state.kind == "buffer"))
+    states = tuple(replace(state, mask=state.name in asked) for state in states)
     return Captured(recorder.graph, states, recorder.constants, outputs, modules, rung, returns.all())
 
 

@@ -20,9 +20,11 @@ from wsel_graph.capture.trace import Captured, capture
 from wsel_graph.coupling.explain import Explainer, Explanation
 from wsel_graph.coupling.groups import CoupledGroup, Member, TensorAxes, collect_groups, mark_outputs, tensor_axes
 from wsel_graph.coupling.merging import Merging
+from wsel_graph.coupling.neighbours import Order, find_orders
 from wsel_graph.coupling.origins import Origins, find_origins
 from wsel_graph.coupling.places import Place, find_places
 from wsel_graph.coupling.propagate import propagate
+from wsel_graph.coupling.tables import complete_tables
 from wsel_graph.coupling.uses import Use, first_uses
 from wsel_graph.errors import UnknownNameError
 
@@ -41,6 +43,7 @@ class ModelGraph:
     def __init__(self, captured: Captured) -> None:
         walk = propagate(captured)
         mark_outputs(captured, walk)
+        complete_tables(captured, walk)
         self.captured = captured
         self.groups: tuple[CoupledGroup, ...] = collect_groups(walk)
         self.unknown_ops: Mapping[str, str] = dict(walk.unknown)
@@ -161,6 +164,11 @@ class ModelGraph:
     def origins(self) -> Origins:
         """Which dim of which input positions come from, as far as the graph shows it."""
         return find_origins(self.captured, self._walk)
+
+    @cached_property
+    def neighbours(self) -> Mapping[str, Order]:
+        """In which order a tensor, by its first name, reads neighbouring positions that are laid end to end."""
+        return find_orders(self.captured)
 
     def node(self, name: str) -> Node:
         """A graph node by its name."""

@@ -67,6 +67,11 @@ class Origins:
     runs: Mapping[Axis, Origin]
     units: Mapping[tuple[str, int], frozenset[InputDim]]
 
+    def dim(self, axis: Axis) -> InputDim | None:
+        """The one dim of an input that the positions of an atom come from; None where there is not just one."""
+        known = self.atoms.get(axis) if isinstance(axis, Atom) else None
+        return next(iter(known.inputs)) if known is not None and len(known.inputs) == 1 else None
+
 
 def find_origins(captured: Captured, walk: Propagation) -> Origins:
     """The origin of all positions for which the graph shows one."""

@@ -43,10 +43,10 @@ class Propagation:
 def is_coupled_state(state: State) -> bool:
     """Whether a state is carried over by selection: floating point and part of the state dict.
 
-    Integer tensors and non-persistent buffers are configuration; the student computes its own.
+    Integer tensors, masks and non-persistent buffers are configuration; the student computes its own.
     """
     dtype = state.tensor.dtype
-    return state.persistent and (dtype.is_floating_point or dtype.is_complex)
+    return state.persistent and not state.mask and (dtype.is_floating_point or dtype.is_complex)
 
 
 def propagate(captured: Captured) -> Propagation:

@@ -145,11 +145,12 @@ def _kept(state: State, reason: str) -> Kept:
 
 
 def _configuration(states: Iterable[State]) -> Iterator[Kept]:
-    """Integer tensors and buffers outside the state dict are configuration: the student's own."""
+    """Integer tensors, masks and buffers outside the state dict are configuration: the student's own."""
     for state in states:
         if not is_coupled_state(state):
-            integer = "integer values are configuration"
-            yield _kept(state, integer if state.persistent else "not in the state dict: the student computes it")
+            mask = state.mask and state.tensor.is_floating_point()
+            held = "a mask: only compared with numbers" if mask else "integer values are configuration"
+            yield _kept(state, held if state.persistent else "not in the state dict: the student computes it")
 
 
 def _nothing_message(kept: list[Kept]) -> str:

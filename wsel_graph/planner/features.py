@@ -140,7 +140,8 @@ class FeaturePlanner:
     def _channels(self, small: Axis, large: Axis) -> tuple[Sequence[int], Sequence[int]] | str:
         """The teacher's channels and the student's that they correspond to; or why there are none."""
         try:
-            leaves = align(small, large, lambda one, other: self.joints.of(one) is self.joints.of(other))
+            same = lambda one, other: self.joints.of(one) is self.joints.of(other)  # noqa: E731
+            leaves = align(small, large, same, self.joints.is_pinned)
         except Misaligned:
             return "the channels of the two are built differently"
         if not all(map(self._is_joint, leaves)):

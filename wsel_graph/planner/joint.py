@@ -6,12 +6,14 @@ which makes one choice: `student_size` elements out of `teacher_size`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from wsel_graph.axes import UNIT, Atom, Axis, atoms, children, restrict
+from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product, atoms, children, restrict
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
+from wsel_graph.coupling.neighbours import Order
 from wsel_graph.matching.sides import Piece, Side
 from wsel_graph.planner.align import Leaf, Misaligned, align
 from wsel_graph.planner.rows import rows
@@ -86,6 +88,10 @@ class Joints:
         members = (member for group in self.groups(joint)[: len(joint.student)] for member in group.members)
         return tuple(f"{name}:{dim}" for name, dim in members) or tuple(dict.fromkeys(joint.places))
 
+    def is_pinned(self, atom: Atom) -> bool:
+        """Whether an atom of either model is pinned."""
+        return self._groups[atom].pinned is not None
+
     @property
     def all(self) -> list[Joint]:
         """Every joint group once, in order of first use."""
@@ -103,9 +109,43 @@ class Joints:
             self._add(piece, number)
         for dims in self.dims.values():
             dims.sort(key=lambda paired: paired.number)
+            self._check_order(dims)
         conflicts = [fault for joint in self.all if (fault := self._conflict(joint)) is not None]
         if conflicts:
             raise all_of(conflicts)
+
+    def _check_order(self, dims: Sequence[PairedDim]) -> None:
+        """Rows before columns in the one model must not meet columns before rows in the other.
+
+        Raises:
+            PlanError: If the graphs show that positions correspond to others.
+        """
+        for paired in dims:
+            ours = _order(self._student, paired.piece.student, paired.student)
+            theirs = _order(self._teacher, paired.piece.teacher, paired.teacher)
+            if ours is not None and theirs is not None and ours != theirs and sorted(ours) == sorted(theirs):
+                raise self._out_of_order(dims)
+        leaves = [leaf for paired in dims for leaf in paired.leaves if not leaf.whole]
+        places = [leaf for leaf in leaves if all(self._is_place(axis) for axis in (leaf.student, leaf.teacher))]
+        if len(places) < 2:
+            return
+        seen = [(self._student.origins.dim(leaf.student), self._teacher.origins.dim(leaf.teacher)) for leaf in places]
+        known = [(o, t) for o, t in seen if o is not None and t is not None]
+        if any((a > c) != (b > d) and a != c and b != d for (a, b), (c, d) in itertools.combinations(known, 2)):
+            raise self._out_of_order(dims)
+
+    def _is_place(self, axis: Axis) -> bool:
+        return isinstance(axis, Atom) and self._groups[axis].pinned == "position"
+
+    @staticmethod
+    def _out_of_order(dims: Sequence[PairedDim]) -> Unfit:
+        piece = dims[0].piece
+        message = (
+            f"the positions in student {piece.student.tensor} and in teacher {piece.teacher.tensor} come in different "
+            f"orders, such as rows before columns in the one, columns before rows in the other. Lay them out in the "
+            f"teacher's order in the student, or pass keep=[{piece.student.tensor!r}]."
+        )
+        return Unfit(message, [piece.student.tensor], "its positions come in another order in the teacher")
 
     def _axes(self, piece: Piece, number: int) -> tuple[Axis, Axis]:
         found = []
@@ -144,11 +184,11 @@ class Joints:
         differ = (small.lead, small.trail) != (large.lead, large.trail)
         cores = differ and bool(inner) and all(self._groups[atom].pinned == "position" for atom in inner)
         pair = (small.core, large.core) if cores else (ours, theirs)
-        return tuple(align(*pair, self._belong)), cores
+        return tuple(align(*pair, self._belong, self.is_pinned)), cores
 
     def _same_places(self, student: Axis, teacher: Axis) -> bool:
         """Whether both are all pinned and of one size, yet seen in another way: as a grid, or as one run."""
-        pinned = all(self._groups[atom].pinned is not None for axis in (student, teacher) for atom in atoms(axis))
+        pinned = all(self.is_pinned(atom) for axis in (student, teacher) for atom in atoms(axis))
         return pinned and student.size == teacher.size and not _alike(student, teacher)
 
     def _belong(self, student: Axis, teacher: Axis) -> bool:
@@ -238,6 +278,20 @@ def _axis(graph: ModelGraph, side: Side, number: int) -> Axis | None:
     if side.rows is None or side.rows[0] != dim:
         return axis
     return restrict(axis, side.rows[1])
+
+
+def _order(graph: ModelGraph, side: Side, axis: Axis) -> Order | None:
+    """In which order neighbouring positions stand in an axis, rows before columns; None where none are seen."""
+    factors = children(axis) if isinstance(axis, Product) else ()
+    if isinstance(axis, Concat):
+        order = graph.neighbours.get(graph.tensors[side.tensor].name)
+        return order if order is not None and len(order) == len(axis.parts) else None
+    dims = list(itertools.takewhile(lambda dim: dim is not None, map(graph.origins.dim, factors)))
+    known = sorted((dim, place) for place, dim in enumerate(dims) if dim is not None)
+    if len(known) < 2 or len({dim for dim, _ in known}) < len(known):
+        return None
+    cells = itertools.product(*(range(factors[place].size) for place in range(len(dims))))
+    return tuple(tuple(cell[place] for _, place in known) for cell in cells)
 
 
 def _alike(one: Axis, other: Axis) -> bool:
