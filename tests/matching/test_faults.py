@@ -728,16 +728,36 @@ def test_the_default_rules_leave_no_notes() -> None:
     assert ws.plan(student, teacher, (1, 4)).notes == ()
 
 
-@fault("results are paired in their order, not by their keys")
-def test_results_of_a_dictionary_in_another_order() -> None:
-    class Tasks(nn.Module):
-        def __init__(self, *names: str) -> None:
-            super().__init__()
-            self.body, self.heads = nn.Linear(5, 8), nn.ModuleDict({name: nn.Linear(8, 4) for name in names})
+class Tasks(nn.Module):
+    """A head for every task, and a dictionary of results; the heads are registered in another order than returned."""
 
-        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-            y = self.body(x).relu()
-            return {name: head(y) for name, head in self.heads.items()}
+    def __init__(self, *names: str, plain: bool = False) -> None:
+        super().__init__()
+        self.names, self.plain = names, plain
+        self.body, self.heads = nn.Linear(5, 8), nn.ModuleDict({name: nn.Linear(8, 4) for name in sorted(names)})
 
-    plan = ws.plan(Tasks("age", "size"), Tasks("size", "age"), (2, 5))
-    assert all(copy.student == copy.teacher for copy in plan.copies)
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor] | tuple[torch.Tensor, ...]:
+        y = self.body(x).relu()
+        found = {name: self.heads[name](y) for name in self.names}
+        return tuple(found.values()) if self.plain else found
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher"),
+    [
+        (("age", "size"), ("size", "age")),
+        (("age",), ("size", "age")),
+        (("size", "age"), ("kind", "age", "size")),
+        (("size", "hue"), ("age", "size")),  # hue takes what is left
+    ],
+)
+def test_results_of_a_dictionary_correspond_by_their_keys(student: tuple[str, ...], teacher: tuple[str, ...]) -> None:
+    plan = ws.plan(Tasks(*student), Tasks(*teacher), (2, 5))
+    taken = {copy.student: copy.teacher for copy in plan.copies}
+    expected = {name: name.replace("hue", "age") for name in Tasks(*student).state_dict()}
+    assert taken == expected
+
+
+def test_results_without_keys_correspond_by_their_order() -> None:
+    plan = ws.plan(Tasks("age", "size", plain=True), Tasks("size", "age"), (2, 5))
+    assert {copy.student: copy.teacher for copy in plan.copies}["heads.age.weight"] == "heads.size.weight"

@@ -76,3 +76,16 @@ def test_what_another_operator_reads_is_no_rest_of_a_table() -> None:
 
     assert ws.trace(Both(4), (2, 5, 6)).tensors["table"].notation == "(input1 + hidden) input2"
     assert ws.verify(Both(4), (2, 5, 6)).ok
+
+
+def test_a_parameter_without_elements_is_no_table() -> None:
+    class Empty(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 6)
+            self.none = nn.Parameter(torch.zeros(4, 0))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.linear(self.fc(x).mean(-1, keepdim=True)[:-1], self.none)
+
+    assert ws.trace(Empty(), (2, 4)).tensors["none"].shape == (4, 0)

@@ -515,6 +515,31 @@ class Remembers(nn.Module):
         return self.out(self.lstm(x)[0].flatten(1))
 
 
+class Tasks(nn.Module):
+    """Two results of one shape, in one order or the other."""
+
+    def __init__(self, k: int, names: tuple[str, str]) -> None:
+        super().__init__()
+        self.names, self.body = names, nn.Linear(6, 16 * k)
+        self.heads = nn.ModuleDict({name: nn.Linear(16 * k, 5) for name in ("age", "size")})
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y = self.body(x).relu()
+        return {name: self.heads[name](y) for name in self.names}
+
+
+def test_results_are_compared_by_their_keys() -> None:
+    found = []
+    for names in (("age", "size"), ("size", "age")):
+        student, teacher = built(lambda n=names: Tasks(1, n), 1), built(lambda: Tasks(2, ("age", "size")), 2)
+        given = [torch.randn(40, 6, generator=torch.Generator().manual_seed(seed)) for seed in range(5)]
+        done = ws.compensate(ws.plan(student, teacher, given[0]), student, teacher, given)
+        found.append((done.results, state(student)))
+    assert found[0][0] == pytest.approx(found[1][0])
+    assert found[0][0][1] < found[0][0][0]
+    assert all(torch.allclose(one, found[1][1][name]) for name, one in found[0][1].items())
+
+
 def test_results_that_are_laid_out_otherwise_in_memory_than_when_traced() -> None:
     student, teacher = built(lambda: Remembers(1), 1), built(lambda: Remembers(2), 2)
     given = [torch.randn(20, 3, 7) for _ in range(5)]

@@ -25,6 +25,7 @@ from wsel_graph.capture.masks import masks
 from wsel_graph.capture.memo import META
 from wsel_graph.capture.recorder import Recorder
 from wsel_graph.capture.replicate import Convert, evaluation_copy, geometry
+from wsel_graph.capture.results import result_keys
 from wsel_graph.capture.returns import Returned, Returns
 from wsel_graph.capture.sharding import refuse_sharded
 from wsel_graph.errors import CaptureError, ExampleInputsError
@@ -56,6 +57,7 @@ class Captured:
     modules: Mapping[str, str]  # module path -> class name
     rung: str  # "meta" or "real"
     returned: tuple[Returned, ...] = ()  # what modules returned, in order
+    keys: tuple[str, ...] = ()  # of the outputs, where the model returns a mapping
 
     @cached_property
     def returned_by(self) -> Mapping[str, list[Returned]]:
@@ -198,7 +200,8 @@ def _attempt(rung: str, model: nn.Module, states: tuple[State, ...], inputs: Inp
     modules = {path: type(module).__name__ for path, module in model.named_modules(remove_duplicate=False)}
     asked = masks(recorder.graph, (state.name for state in states if state.kind == "buffer"))
     states = tuple(replace(state, mask=state.name in asked) for state in states)
-    return Captured(recorder.graph, states, recorder.constants, outputs, modules, rung, returns.all())
+    keys = result_keys(open_output(output))
+    return Captured(recorder.graph, states, recorder.constants, outputs, modules, rung, returns.all(), keys)
 
 
 def open_output(output: Any) -> Any:

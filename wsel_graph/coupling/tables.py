@@ -34,7 +34,7 @@ def complete_tables(captured: Captured, walk: Propagation) -> None:
 
 def _completed(walk: Propagation, axis: Axis, taken: list[tuple[Axis, ...]]) -> Axis:
     """An axis of which every value that is computed with holds the same beginning, at the example's positions."""
-    if not isinstance(axis, Concat):
+    if not isinstance(axis, Concat) or len(axis.parts) < 2:  # an axis of no elements has no parts
         return axis
     *before, seen, left = axis.parts
     mark = walk.solver.pinned.get(seen) if isinstance(seen, Atom) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,9 +36,13 @@ from wsel_graph.matching.values import Fixed, Flow, Operand, Value, apart, disjo
 from wsel_graph.matching.weights import Weights, laid_end_to_end, merged, parameter
 
 
-def component_graph(captured: Captured) -> ComponentGraph:
-    """The components and joins of one recorded forward pass, in order of execution."""
-    return _Walk(captured).run()
+def component_graph(captured: Captured, numbers: Sequence[int] | None = None) -> ComponentGraph:
+    """The components and joins of one recorded forward pass, in order of execution.
+
+    Args:
+        numbers: Of the results, so that two models number alike what corresponds; as they come where it is None.
+    """
+    return _Walk(captured).run(range(len(captured.outputs)) if numbers is None else numbers)
 
 
 class _Walk:
@@ -53,7 +58,7 @@ class _Walk:
         self._growth = Growth()
         self._uses = Uses(captured, self._growth)
 
-    def run(self) -> ComponentGraph:
+    def run(self, numbers: Sequence[int]) -> ComponentGraph:
         for stamp, node in enumerate(self._captured.graph.nodes):
             self._stamps[node] = stamp
             if node.op in ("placeholder", "get_attr"):
@@ -64,8 +69,8 @@ class _Walk:
                 self._values[node] = self._attribute(node)
             elif node.op == "call_function":
                 self._values[node] = self._called(node)
-        flows = [self._read(node) for node in self._captured.outputs]
-        results = [flow.edge(f"{i}") for i, flow in enumerate(flows) if isinstance(flow, Flow)]
+        flows = dict(zip(numbers, map(self._read, self._captured.outputs), strict=True))
+        results = [flow.edge(f"{number}") for number, flow in sorted(flows.items()) if isinstance(flow, Flow)]
         names = [state.name for state in self._captured.states if is_coupled_state(state)]
         return finish(self._growth.drafts, results, names)
 

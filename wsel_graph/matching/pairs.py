@@ -14,7 +14,7 @@ from wsel_graph.matching.names import pieces_by_name
 from wsel_graph.matching.outline import outline
 from wsel_graph.matching.pieces import Found, PieceFinder
 from wsel_graph.matching.sides import Piece
-from wsel_graph.matching.structure import Structure, structure
+from wsel_graph.matching.structure import Structure, structures
 from wsel_graph.matching.subjects import Subjects
 from wsel_graph.matching.wishes import Governing, Wishes, forced_teacher
 from wsel_graph.plan import LayerMap, Outline
@@ -62,7 +62,7 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
     Raises:
         MatchError: If a rule asks for what the models do not have.
     """
-    governing = Governing(wishes, structure(student), structure(teacher))
+    governing = Governing(wishes, *structures(student, teacher))
     nodes = pair_structures(governing)
     finder = PieceFinder(governing.student, governing.teacher)
     found = finder.find(nodes)

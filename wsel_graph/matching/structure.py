@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from wsel_graph.capture.results import numbered_alike
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.matching.components import ComponentGraph, Node
 from wsel_graph.matching.flow import component_graph
@@ -62,9 +63,14 @@ def common_path(paths: Sequence[Sequence[str]]) -> str:
     return ".".join(shared)
 
 
-def structure(graph: ModelGraph) -> Structure:
-    """Components, segments and stages of a traced model."""
-    components = _labelled(graph, component_graph(graph.captured))
+def structures(student: ModelGraph, teacher: ModelGraph) -> tuple[Structure, Structure]:
+    """Both models, what corresponds among their results numbered alike."""
+    return structure(student), structure(teacher, numbered_alike(student.captured, teacher.captured))
+
+
+def structure(graph: ModelGraph, numbers: Sequence[int] | None = None) -> Structure:
+    """Components, segments and stages of a traced model, its results numbered as they come unless it is said."""
+    components = _labelled(graph, component_graph(graph.captured, numbers))
     streams = [graph.stream(node.fx) for node in components.nodes]
     places = [graph.positions(node.fx) if stream else 0 for node, stream in zip(components.nodes, streams, strict=True)]
     # Blocks that work on the model's input itself have no axis that may be selected from: all axes tell their stream.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import MatchError, PlanError
 from wsel_graph.matching.pairs import Matching, match
-from wsel_graph.matching.structure import Structure, structure
+from wsel_graph.matching.structure import Structure, structures
 from wsel_graph.matching.subjects import Subjects
 from wsel_graph.matching.wishes import Governing, Wishes
 from wsel_graph.plan import Plan
@@ -66,7 +66,7 @@ def check_rules(student: ModelGraph, teacher: ModelGraph, rules: RuleFile, plann
         planned: Makes the plan by these rules.
     """
     wishes = Wishes((), rules.layers, rules.components, rules.unmatched, rules.source)
-    governing = Governing(wishes, structure(student), structure(teacher))
+    governing = Governing(wishes, *structures(student, teacher))
     refused, matching, plan = "", None, None
     try:
         matching = match(student, teacher, wishes)

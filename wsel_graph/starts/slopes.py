@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from wsel_graph.capture.inputs import Inputs
 from wsel_graph.capture.replay import Recordings
 from wsel_graph.capture.replicate import evaluation_copy
+from wsel_graph.capture.results import paired_results
 from wsel_graph.capture.returns import at_place
 from wsel_graph.capture.trace import open_output, untouched_globals
 from wsel_graph.errors import DiagnosisError
@@ -77,9 +78,10 @@ def goals(cut: Sequence[Section], student: Recordings, teacher: Recordings, batc
     features = {place: value for place, value in features.items() if value.any()}  # errors are relative to them
     final = Kept(program, batches[1], program.outputs)
     final.advance()
-    results = dict(enumerate(final.results()))
+    theirs = final.results()
+    results = {s: theirs[t] for s, t in paired_results(mine.captured, program.captured).items()}
     shapes = [node.meta["value"].shape for node in mine.captured.outputs]
-    if len(shapes) != len(results):
+    if len(shapes) != len(theirs):
         return Goals(features)
     alike = (n for n, value in results.items() if value.shape == shapes[n] and value.is_floating_point())
     return Goals(features, {n: results[n] for n in alike if results[n].any()})

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from wsel_graph.capture.program import Program
+from wsel_graph.capture.results import paired_results
 from wsel_graph.starts.contractions import Contraction
 from wsel_graph.starts.gains import Gain, gain
 from wsel_graph.starts.parameters import schema_name
@@ -38,7 +39,8 @@ class Spans:
         self._readers: dict[int, list[Use]] = {}
         self._branch_starts: list[int] = []
         ours, theirs = ([_maker(side.program, n) for n in side.program.outputs] for side in (student, teacher))
-        self._results = dict(zip(ours, theirs, strict=True)) if len(ours) == len(theirs) else {}
+        pairs = paired_results(student.program.captured, teacher.program.captured)
+        self._results = {ours[s]: theirs[t] for s, t in pairs.items()} if len(ours) == len(theirs) else {}
         for use in sorted((use for pairing in found for use in pairing.uses), key=lambda use: use.operator.number):
             self._readers.setdefault(_maker(student.program, use.operator.data), []).append(use)
             if isinstance(use.operator, Contraction) and branch(student.program, use.operator) is not None:

@@ -11,6 +11,7 @@ from torch import nn
 from wsel_graph.capture.inputs import Inputs, tensor_labels
 from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.capture.replay import Recordings
+from wsel_graph.capture.results import paired_results
 from wsel_graph.capture.trace import untouched_globals
 from wsel_graph.coupling.graph import trace
 from wsel_graph.errors import CompensationError
@@ -150,9 +151,10 @@ class Walk:
         None where no result of the two has one shape.
         """
         sides = [[(n, side.program.nodes[n].meta["value"]) for n in side.program.outputs] for side in self._sides]
+        partners = paired_results(*(side.program.captured for side in self._sides))
         pairs = [
             (ours, theirs)
-            for (ours, small), (theirs, large) in zip(*sides, strict=False)
+            for (ours, small), (theirs, large) in ((sides[0][s], sides[1][t]) for s, t in partners.items())
             if isinstance(small, TensorInfo) and isinstance(large, TensorInfo) and small.dtype.is_floating_point
             and small.shape == large.shape and small.shape
         ]  # fmt: skip
