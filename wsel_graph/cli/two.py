@@ -154,7 +154,7 @@ def _named(side: str, options: argparse.Namespace) -> Named:
 def _built(side: str, options: argparse.Namespace) -> nn.Module:
     named = _named(side, options)
     with working(f"building the {side} {named.spec}"):
-        model = named.build(options.seed)
+        model = named.build(options.seed or 0)
     weights = getattr(options, f"{side}_weights", None)
     if weights:
         with working(f"reading {weights}"):
