@@ -193,6 +193,12 @@ def test_the_seed_of_rules(
     assert list(ws.load_plan(file).copies[0].indices[0]) == sorted(drawn)
 
 
+def test_an_empty_name_of_rules_is_not_the_default(models: str, refused: Callable[..., str]) -> None:
+    """As from a shell variable that is not set."""
+    said = refused("plan", *couple(models, "mlp"), "--input", "2x4", "--rules", "")
+    assert "no rule file" in said
+
+
 def test_different_inputs(models: str, run: Callable[..., Run]) -> None:
     both = ("--teacher", f"{models}:Norm", "--teacher-arg", "width=16", "--student", f"{models}:Norm")
     done = run("plan", *both, "--input", "2x3x8x8", "--teacher-input", "2x3x9x9", "--json")

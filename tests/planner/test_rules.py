@@ -92,8 +92,11 @@ def test_a_list_may_reorder_a_group_of_equal_size_and_a_method_may_not(file: Pat
 
 
 def test_a_list_that_does_not_fit_names_the_place(file: Path) -> None:
-    with pytest.raises(PlanError, match=r"element list for 0\.bias:0 does not fit: 3 elements given, the student nee"):
+    said = r"the element list for 0\.bias:0 does not fit: 3 elements given, the student needs 2"
+    with pytest.raises(PlanError, match=rf"^{file.name}:\d:5: {said}"):
         plan_by(file, '  - {where: {student: "0.bias"}, take: [1, 0, 2]}', mlp(2), mlp(4), (1, 4))
+    with pytest.raises(PlanError, match=rf"^overrides\['0\.bias:0'\]: {said}"):
+        ws.plan(mlp(2), mlp(4), (1, 4), overrides={"0.bias:0": [1, 0, 2]})
 
 
 def test_pinned_groups_follow_only_rules_that_name_their_role(file: Path) -> None:

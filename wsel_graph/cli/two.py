@@ -143,7 +143,7 @@ def make_plan(couple: Couple, options: argparse.Namespace) -> Plan:
             couple.student_graph,
             couple.teacher_graph,
             seed=options.seed,
-            **{key: wish for key, wish in wishes.items() if wish},
+            **{key: wish for key, wish in wishes.items() if wish is not None},
         )
 
 
