@@ -419,3 +419,13 @@ def test_axes_that_do_not_fit_keep_their_own_values_where_unmatched_ones_may(fil
     kept = {item.student for item in plan.kept}
     assert {"blocks.0.fc1.weight", "blocks.1.fc2.weight"} <= kept
     assert "blocks.0.attn.q.weight" not in kept
+
+
+def test_blocks_that_are_filled_from_one_block_share_its_choices(file: Path) -> None:
+    file.write_text(
+        "version: 1\nlayers:\n  - take: [2, 2]\n"
+        'elements:\n  - {where: {role: hidden, student: "blocks.1.*"}, take: random, seed: 3}\n'
+    )
+    plan = ws.plan(Transformer(8, 2, 4), Transformer(16, 4, 4, depth=3), (2, 5, INPUT), rules=file)
+    first, second = (taken(plan, f"blocks.{block}.fc1.weight") for block in range(2))
+    assert first == second != list(range(0, 32, 2))
