@@ -234,7 +234,8 @@ def draft_rules(student: Model, teacher: Model, example_inputs: Any = None, *, t
             return rules, lambda: plan(ours, theirs, rules=rules)
 
         decisions, made = settle(ours, theirs, attempt)
-    return Drafting(ours, theirs, decisions, made).text().replace(str(file), "this file")
+    text = Drafting(ours, theirs, decisions, made).text()
+    return text.replace(str(file), "this file").replace(file.name, "this file")
 
 
 def report(made: Plan | InitResult, path: str | Path, *, title: str = "") -> None:

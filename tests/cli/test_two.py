@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,29 @@ def test_wishes(options: tuple[str, ...], indices: range, models: str, run: Call
     file = tmp_path / "plan.json"
     assert run("plan", *couple(models, "mlp"), "--input", "2x4", *options, "--output", file).code == 0
     assert ws.load_plan(file).copies[0].indices[0] == indices
+
+
+@pytest.mark.parametrize(
+    ("options", "seed"), [pytest.param((), 3, id="of the rules"), pytest.param(("--seed", 0), 0, id="of the command")]
+)
+def test_the_seed_of_rules(
+    options: tuple[object, ...], seed: int, models: str, run: Callable[..., Run], tmp_path: Path
+) -> None:
+    """The seed that a rule names governs, as in Python, unless the command line names one."""
+    rules, file = tmp_path / "mine.yaml", tmp_path / "plan.json"
+    rules.write_text("version: 1\nelements:\n  - {take: random, seed: 3}\n")
+    wish = ("--rules", rules, "--output", file)
+    assert run("plan", *couple(models, "mlp"), "--input", "2x4", *wish, *options).code == 0
+    place = "0.bias:0"  # the first, in alphabetical order, of the places that share the choice
+    digest = hashlib.sha256(f"{seed}:{place}".encode()).digest()
+    drawn = random.Random(int.from_bytes(digest[:8], "big")).sample(range(16), 8)
+    assert list(ws.load_plan(file).copies[0].indices[0]) == sorted(drawn)
+
+
+def test_an_empty_name_of_rules_is_not_the_default(models: str, refused: Callable[..., str]) -> None:
+    """As from a shell variable that is not set."""
+    said = refused("plan", *couple(models, "mlp"), "--input", "2x4", "--rules", "")
+    assert "no rule file" in said
 
 
 def test_different_inputs(models: str, run: Callable[..., Run]) -> None:

@@ -186,3 +186,32 @@ def test_data_parallel_names(tmp_path: Path) -> None:
     fresh = mlp(8)
     load_weights(fresh, tmp_path / "a.safetensors", "teacher")
     assert torch.equal(fresh[0].weight, model[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"),
+    [
+        pytest.param(
+            torch.int8, "0.weight is torch.int8 in the file, torch.float32 in the model: dequantize", id="int8"
+        ),
+        pytest.param(torch.bool, "0.bias is torch.bool in the file, torch.float32 in the model: dequantize", id="bool"),
+        pytest.param(torch.complex64, "its imaginary part would be lost", id="complex"),
+    ],
+)
+def test_values_of_another_kind_are_refused(dtype: torch.dtype, said: str, tmp_path: Path) -> None:
+    """`load_state_dict` casts the codes of a quantized checkpoint without a word; they are no weights."""
+    model = filled(mlp(8))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.save({name: (10 * tensor).to(dtype) for name, tensor in before.items()}, tmp_path / "a.pt")
+    with pytest.raises(PlanError, match=r"a\.pt holds other values than those of the teacher, which a cast") as caught:
+        load_weights(model, tmp_path / "a.pt", "teacher")
+    assert said in str(caught.value)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_floating_point_types_are_loaded(dtype: torch.dtype, tmp_path: Path) -> None:
+    model, state = mlp(8), {name: tensor.to(dtype) for name, tensor in filled(mlp(8)).state_dict().items()}
+    torch.save(state, tmp_path / "a.pt")
+    load_weights(model, tmp_path / "a.pt", "teacher")
+    assert all(torch.equal(tensor, state[name].float()) for name, tensor in model.state_dict().items())

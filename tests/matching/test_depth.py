@@ -247,8 +247,8 @@ def test_without_statistics_the_error_says_what_to_pass(file: Path) -> None:
     with pytest.raises(MatchError) as caught:
         ws.plan(Transformer(8, 2, 4, depth=2), Transformer(16, 4, 4, depth=3), (2, 5, INPUT), rules=file)
     assert str(caught.value) == (
-        "layers: take: {score: depth} needs statistics of the teacher's activations for stage 'blocks': pass "
-        "statistics=ws.statistics(teacher, batches)"
+        "my.yaml:3:5: layers: take: {score: depth} needs statistics of the teacher's activations for stage 'blocks': "
+        "pass statistics=ws.statistics(teacher, batches)"
     )
 
 

@@ -199,7 +199,7 @@ def test_blocks_of_different_structure_are_refused(file: Path) -> None:
     with pytest.raises(MatchError) as caught:
         plan_by(file, "unmatched: keep\n" + MERGE, student, teacher, TOKENS)
     text = str(caught.value)
-    assert text.startswith("layers: take: merge would average the teacher's blocks 0 and 1 of stage ")
+    assert text.startswith("my.yaml:4:5: layers: take: merge would average the teacher's blocks 0 and 1 of stage ")
     assert "only blocks of one structure can be averaged. Take blocks one by one instead, such as:" in text
     assert text.endswith("    take: uniform")
 

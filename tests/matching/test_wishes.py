@@ -291,8 +291,8 @@ def test_a_list_that_does_not_fit_the_stage(planned: Planned) -> None:
     with pytest.raises(ws.WselError) as caught:
         planned("layers:\n  - take: [0, 3]", *pair(2, 3))
     assert str(caught.value) == (
-        "layers: stage 'blocks' has 2 student blocks and 3 teacher blocks of this kind, and the list names [0, 3]. "
-        "Give one teacher block (0 to 2) per student block."
+        "my.yaml:3:5: layers: stage 'blocks' has 2 student blocks and 3 teacher blocks of this kind, and the list "
+        "names [0, 3]. Give one teacher block (0 to 2) per student block."
     )
 
 

@@ -150,7 +150,7 @@ def test_refusals(file: Path, way: str, why: str) -> None:
     with pytest.raises(PlanError) as caught:
         plan_by(file, '{student: "a.bias"}', student, teacher, inputs)
     text = str(caught.value)
-    assert text.startswith("take: {merge: weights} cannot merge the coupled axis ")
+    assert text.startswith("my.yaml:3:5: take: {merge: weights} cannot merge the coupled axis ")
     assert "a.weight:0" in text
     assert why in text
     assert text.endswith("take: uniform")
@@ -160,7 +160,7 @@ def test_a_refusal_in_full(file: Path) -> None:
     with pytest.raises(PlanError) as caught:
         plan_by(file, "{role: embed}", Transformer(8), randomize(Transformer(16)), TOKENS)
     assert str(caught.value) == (
-        "take: {merge: weights} cannot merge the coupled axis embed (student stem.weight:0, stem.bias:0, "
+        "my.yaml:3:5: take: {merge: weights} cannot merge the coupled axis embed (student stem.weight:0, stem.bias:0, "
         "blocks.0.norm1.weight:0, ...): it is normalised over (aten::native_layer_norm at graph node "
         "native_layer_norm_default, module blocks.0.norm1), so averages and sums would not give the same function even "
         "where elements are equal. Merge other axes, and write above that rule in `elements`:\n"

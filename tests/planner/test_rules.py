@@ -92,8 +92,11 @@ def test_a_list_may_reorder_a_group_of_equal_size_and_a_method_may_not(file: Pat
 
 
 def test_a_list_that_does_not_fit_names_the_place(file: Path) -> None:
-    with pytest.raises(PlanError, match=r"element list for 0\.bias:0 does not fit: 3 elements given, the student nee"):
+    said = r"the element list for 0\.bias:0 does not fit: 3 elements given, the student needs 2"
+    with pytest.raises(PlanError, match=rf"^{file.name}:\d:5: {said}"):
         plan_by(file, '  - {where: {student: "0.bias"}, take: [1, 0, 2]}', mlp(2), mlp(4), (1, 4))
+    with pytest.raises(PlanError, match=rf"^overrides\['0\.bias:0'\]: {said}"):
+        ws.plan(mlp(2), mlp(4), (1, 4), overrides={"0.bias:0": [1, 0, 2]})
 
 
 def test_pinned_groups_follow_only_rules_that_name_their_role(file: Path) -> None:
@@ -416,3 +419,13 @@ def test_axes_that_do_not_fit_keep_their_own_values_where_unmatched_ones_may(fil
     kept = {item.student for item in plan.kept}
     assert {"blocks.0.fc1.weight", "blocks.1.fc2.weight"} <= kept
     assert "blocks.0.attn.q.weight" not in kept
+
+
+def test_blocks_that_are_filled_from_one_block_share_its_choices(file: Path) -> None:
+    file.write_text(
+        "version: 1\nlayers:\n  - take: [2, 2]\n"
+        'elements:\n  - {where: {role: hidden, student: "blocks.1.*"}, take: random, seed: 3}\n'
+    )
+    plan = ws.plan(Transformer(8, 2, 4), Transformer(16, 4, 4, depth=3), (2, 5, INPUT), rules=file)
+    first, second = (taken(plan, f"blocks.{block}.fc1.weight") for block in range(2))
+    assert first == second != list(range(0, 32, 2))

@@ -165,8 +165,8 @@ def test_a_rule_without_statistics_says_what_to_pass(file: Path, score: str, cal
     with pytest.raises(PlanError) as caught:
         ws.plan(mlp(3), mlp(8), (1, 4), rules=by(file, score))
     assert str(caught.value) == (
-        f"take: {{score: {score}}} needs statistics of the teacher's activations: pass statistics=ws.statistics("
-        f"teacher, {call}) to plan or initialize"
+        f"my.yaml:3:5: take: {{score: {score}}} needs statistics of the teacher's activations: pass statistics="
+        f"ws.statistics(teacher, {call}) to plan or initialize"
     )
 
 
@@ -174,8 +174,9 @@ def test_regression_needs_second_moments(file: Path, monkeypatch: pytest.MonkeyP
     teacher, x = mlp(8), torch.randn(30, 4)
     with pytest.raises(
         PlanError,
-        match=r"^take: \{score: regression\} needs second moments of the teacher's hidden axis at 0\.weight:0, and the "
-        r"statistics were made without: pass statistics=ws\.statistics\(teacher, batches, second_moments=True\)$",
+        match=r"^my\.yaml:3:5: take: \{score: regression\} needs second moments of the teacher's hidden axis at "
+        r"0\.weight:0, and the statistics were made without: "
+        r"pass statistics=ws\.statistics\(teacher, batches, second_moments=True\)$",
     ):
         ws.plan(mlp(3), teacher, (1, 4), rules=by(file, "regression"), statistics=ws.statistics(teacher, [x]))
     monkeypatch.setattr("wsel_graph.planner.collect.LARGEST_SECOND_MOMENTS", 7)
@@ -196,8 +197,8 @@ def test_a_group_that_shows_in_no_activation(file: Path) -> None:
     statistics = replace(ws.statistics(teacher, [torch.randn(3, 4)]), groups={})
     with pytest.raises(
         PlanError,
-        match=r"^take: \{score: activation\}: the teacher's hidden axis at 0\.weight:0 \(free\) shows in no activation "
-        r"that the statistics hold\. Take its elements another way, such as \{score: l2\}$",
+        match=r"^my\.yaml:3:5: take: \{score: activation\}: the teacher's hidden axis at 0\.weight:0 \(free\) shows in "
+        r"no activation that the statistics hold\. Take its elements another way, such as \{score: l2\}$",
     ):
         ws.plan(mlp(3), teacher, (1, 4), rules=by(file, "activation"), statistics=statistics)
 
@@ -214,7 +215,7 @@ def test_checking_a_rule_file_shows_scores_and_what_they_lack(file: Path) -> Non
         "stage *: take {score: depth}",
         "every group: take {score: variance}",
     ]
-    assert check.refused.startswith("layers: take: {score: depth} needs statistics of the teacher's activations")
+    assert check.refused.startswith("my.yaml:3:5: layers: take: {score: depth} needs statistics of the teacher's")
 
 
 def test_flat_runs_are_refused(file: Path) -> None:

@@ -86,6 +86,6 @@ def test_a_parameter_without_elements_is_no_table() -> None:
             self.none = nn.Parameter(torch.zeros(4, 0))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.linear(self.fc(x).mean(-1, keepdim=True)[:-1], self.none)
+            return torch.nn.functional.linear(self.fc(x)[..., :0], self.none)
 
     assert ws.trace(Empty(), (2, 4)).tensors["none"].shape == (4, 0)

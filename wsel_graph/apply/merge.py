@@ -22,7 +22,9 @@ def merged(block: torch.Tensor, mix: Mix) -> torch.Tensor:
     result = torch.zeros(len(mix.indices), *rows.shape[1:], dtype=block.dtype, device=block.device)
     for term in range(max(map(len, mix.indices), default=0)):
         longer = [place for place, own in enumerate(mix.indices) if len(own) > term]
-        weights = torch.tensor([mix.weights[place][term] for place in longer], dtype=torch.float64).to(block)
+        weights = torch.tensor([mix.weights[place][term] for place in longer], dtype=torch.float64, device="cpu").to(
+            block
+        )
         taken = rows[torch.tensor([mix.indices[place][term] for place in longer], device=block.device)]
         result[torch.tensor(longer, device=block.device)] += taken * weights.reshape(-1, *[1] * (rows.dim() - 1))
     return result.movedim(0, mix.dim)

@@ -56,17 +56,19 @@ def matrix(kind: ResizeKind, large: int, small: int) -> torch.Tensor:
     [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
     """
     if kind == "sum":
-        return torch.ones(small, large, dtype=torch.float64)
+        return torch.ones(small, large, dtype=torch.float64, device="cpu")
     if kind == "repeat":
-        return torch.eye(large, dtype=torch.float64)[torch.arange(small) % large] * (large / small)
+        return torch.eye(large, dtype=torch.float64, device="cpu")[torch.arange(small, device="cpu") % large] * (
+            large / small
+        )
     if kind == "pseudoinverse":
         inverse: torch.Tensor = torch.linalg.pinv(matrix("bicubic-antialias", large, small).T)
         return inverse
     if large == 1:
-        return torch.ones(small, 1, dtype=torch.float64)
+        return torch.ones(small, 1, dtype=torch.float64, device="cpu")
     # The identity as an image whose width stays: torch's own weights are read off exactly. (An image of width 1
     # would be simpler, but torch's antialiased resize of those is wrong.)
-    image = torch.eye(large, dtype=torch.float64)[None, None]
+    image = torch.eye(large, dtype=torch.float64, device="cpu")[None, None]
     mode = "bilinear" if kind == "linear" else "bicubic"
     antialias = kind == "bicubic-antialias"
     weights: torch.Tensor = F.interpolate(image, (small, large), mode=mode, align_corners=False, antialias=antialias)

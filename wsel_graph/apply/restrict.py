@@ -235,13 +235,13 @@ def _picked(
 ) -> tuple[Indices, torch.Tensor]:
     """The rows of one dim of the block that are needed, and which of them each element of the target takes."""
     strides = _strides(factors)
-    rows = torch.zeros((), dtype=torch.int64)
+    rows = torch.zeros((), dtype=torch.int64, device="cpu")
     pick: tuple[torch.Tensor, ...] = ()
     for dim, own in enumerate(target):
-        at, mine = torch.zeros(1, dtype=torch.int64), _strides(own)
+        at, mine = torch.zeros(1, dtype=torch.int64, device="cpu"), _strides(own)
         shared = [factor for factor in own if factor in strides]
         if shared:
-            at = torch.tensor(list(positions[dim]), dtype=torch.int64)
+            at = torch.tensor(list(positions[dim]), dtype=torch.int64, device="cpu")
         row = sum((at // mine[factor] % factor[1] * strides[factor] for factor in shared), torch.zeros_like(at))
         distinct, inverse = torch.unique(row, return_inverse=True)
         rows = rows.unsqueeze(-1) + distinct

@@ -143,7 +143,7 @@ def _dim_faults(copy: Copy) -> Iterator[str]:
 def _stand_ins(source: TensorSource) -> dict[str, torch.Tensor]:
     """Tensors without memory that look like those of a source."""
     infos = source.infos().items()
-    return {name: torch.empty((), dtype=info.dtype).expand(info.shape) for name, info in infos}
+    return {name: torch.empty((), dtype=info.dtype, device="cpu").expand(info.shape) for name, info in infos}
 
 
 # -- values

@@ -44,7 +44,7 @@ def filled(
         return _values(copies[0], source, dtype or (None if base is None else base.dtype), check_finite)
     if base is None:
         dtype = dtype or source.infos()[copies[0].teacher].dtype
-        target = torch.empty(copies[0].student_shape, dtype=dtype)
+        target = torch.empty(copies[0].student_shape, dtype=dtype, device="cpu")
     else:
         target = base.detach().to("cpu", dtype, copy=True)
     for copy in copies:

@@ -84,4 +84,4 @@ def _noise(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     if any(size < 1 for size in shape):
         raise ExampleInputsError(f"the shape {shape} has a size below 1. {_HOW}")
-    return torch.randn(shape, generator=generator).to(dtype)
+    return torch.randn(shape, generator=generator, device="cpu").to(dtype)

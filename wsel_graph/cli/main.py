@@ -136,7 +136,8 @@ def _couple(made: argparse.ArgumentParser, required: bool, positional: bool = Fa
     made.add_argument(
         "--teacher-input", action="append", default=[], metavar="[NAME=]SHAPE[:DTYPE]", help="where the two differ"
     )
-    made.add_argument("--seed", type=int, default=0, help="of `random`, and of the values that the student keeps")
+    seed = "of `random` in place of what the rules say, and of the values that the student keeps (default 0)"
+    made.add_argument("--seed", type=int, help=seed)
 
 
 def _wishes(made: argparse.ArgumentParser) -> None:

@@ -170,7 +170,7 @@ def make_plan(couple: Couple, options: argparse.Namespace) -> Plan:
             couple.student_graph,
             couple.teacher_graph,
             seed=options.seed,
-            **{key: wish for key, wish in wishes.items() if wish},
+            **{key: wish for key, wish in wishes.items() if wish is not None},
         )
 
 
@@ -181,7 +181,7 @@ def _named(side: str, options: argparse.Namespace) -> Named:
 def _built(side: str, options: argparse.Namespace, light: bool = False) -> nn.Module:
     named = _named(side, options)
     with working(f"building the {side} {named.spec}"):
-        model = named.build_light() if light else named.build(options.seed)
+        model = named.build_light() if light else named.build(options.seed or 0)
     weights = getattr(options, f"{side}_weights", None)
     if weights:
         with working(f"reading {weights}"):

@@ -45,10 +45,14 @@ def load_weights(model: nn.Module, path: str | Path, side: str) -> None:
     Names that the model ties to one tensor may be left out but for one, as safetensors files do.
 
     Raises:
-        PlanError: If names or shapes differ; lists both sides.
+        PlanError: If names or shapes differ; lists both sides. Or if values are not of the model's kind: the integers
+            of a quantized checkpoint are codes, not weights.
     """
     wanted = model.state_dict(keep_vars=True)
     state = unwrapped(read_weights(path), wanted)
+    if odd := list(_lossy(wanted, state)):
+        listed = "".join(f"\n  - {fault}" for fault in odd[:LISTED]) + ("\n  - ..." if len(odd) > LISTED else "")
+        raise PlanError(f"{path} holds other values than those of the {side}, which a cast would not give:{listed}")
     try:
         model.load_state_dict({**state, **_tied(wanted, state)}, strict=True)
     except RuntimeError as error:
@@ -64,6 +68,23 @@ def unwrapped(state: Tensors, wanted: Collection[str]) -> Tensors:
     """Names without the `module.` that data-parallel training puts before them, unless they are wanted that way."""
     wrapped = all(name.startswith("module.") for name in state) and not any(n.startswith("module.") for n in wanted)
     return {name.removeprefix("module."): tensor for name, tensor in state.items()} if wrapped else state
+
+
+def _lossy(wanted: Mapping[str, Any], state: Tensors) -> Iterator[str]:
+    """Tensors that `load_state_dict` would cast to something else without a word."""
+    for name, tensor in state.items():
+        ours = wanted.get(name)
+        if not isinstance(ours, torch.Tensor) or tensor.dtype == ours.dtype:
+            continue
+        if tensor.is_complex() and not ours.is_complex():
+            yield f"{name} is {tensor.dtype} in the file, {ours.dtype} in the model: its imaginary part would be lost"
+        elif _weighs(ours) != _weighs(tensor):
+            advice = "dequantize the file first" if _weighs(ours) else "save the file anew"
+            yield f"{name} is {tensor.dtype} in the file, {ours.dtype} in the model: {advice}"
+
+
+def _weighs(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _tied(wanted: Mapping[str, Any], state: Tensors) -> Tensors:

@@ -194,7 +194,7 @@ class ModelGraph:
             Zero-based positions, int64 `[elements of the dim]`.
         """
         picks = {group.atom: elements.tolist() for group, elements in chosen.items()}
-        return torch.tensor(list(positions(self.tensor(name).axes[dim], picks)), dtype=torch.int64)
+        return torch.tensor(list(positions(self.tensor(name).axes[dim], picks)), dtype=torch.int64, device="cpu")
 
     @cached_property
     def explainer(self) -> Explainer:

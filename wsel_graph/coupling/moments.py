@@ -38,9 +38,11 @@ class Moments:
     second: torch.Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.mean, self.deviation, self.absolute = (torch.zeros(self.size, dtype=torch.float64) for _ in range(3))
+        self.mean, self.deviation, self.absolute = (
+            torch.zeros(self.size, dtype=torch.float64, device="cpu") for _ in range(3)
+        )
         if self.products:
-            self.second = torch.zeros(self.size, self.size, dtype=torch.float64)
+            self.second = torch.zeros(self.size, self.size, dtype=torch.float64, device="cpu")
 
     def add(self, value: torch.Tensor, dim: int, axis: Axis, atom: Atom) -> None:
         """Count one activation.
@@ -77,6 +79,6 @@ class Moments:
 
 def _index(axis: Axis, atom: Atom) -> torch.Tensor:
     """The positions of every element, `[occurrences, size]`: all elements occur equally often."""
-    elements = torch.tensor(element_of(axis, atom))
+    elements = torch.tensor(element_of(axis, atom), device="cpu")
     order = torch.argsort(elements, stable=True)
     return order[elements[order] >= 0].reshape(atom.size, -1).T

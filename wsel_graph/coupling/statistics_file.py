@@ -35,7 +35,7 @@ def save_statistics(statistics: Statistics, path: str | Path) -> None:
     for number, (stage, lengths) in enumerate(statistics.influence.items()):
         influence[stage] = list(lengths)
         for length, values in lengths.items():
-            tensors[f"influence {number} {length}"] = torch.tensor(values, dtype=torch.float64)
+            tensors[f"influence {number} {length}"] = torch.tensor(values, dtype=torch.float64, device="cpu")
     header = {
         "shapes": statistics.shapes,
         "groups": {key: group.places for key, group in statistics.groups.items()},

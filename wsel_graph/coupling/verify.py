@@ -126,7 +126,7 @@ def _rounding(base: nn.Module, inputs: Inputs, expected: list[torch.Tensor], see
     with torch.no_grad():
         for parameter in moved.parameters():
             if parameter.is_floating_point():
-                step = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                step = torch.randn(parameter.shape, generator=generator, dtype=torch.float64, device="cpu")
                 parameter.mul_(1 + torch.finfo(torch.float64).eps * step.to(parameter.device))
     pairs = zip(expected, _outputs(moved, inputs), strict=True)
     return max((relative_error(before, after) for before, after in pairs), default=0.0)
@@ -144,7 +144,9 @@ def _double_copy(model: nn.Module, noise: float, seed: int) -> nn.Module:
     with torch.no_grad():
         for tensor in (*duplicate.parameters(), *duplicate.buffers()):
             if noise and tensor.is_floating_point():
-                _disturb(tensor, noise * torch.randn(tensor.shape, generator=generator, dtype=torch.float64))
+                _disturb(
+                    tensor, noise * torch.randn(tensor.shape, generator=generator, dtype=torch.float64, device="cpu")
+                )
     return duplicate
 
 
@@ -162,7 +164,7 @@ def _permutations(graph: ModelGraph, seed: int) -> dict[Atom, list[int]]:
     """A random order for every free group, and for groups anchored only because an output shows them."""
     generator = torch.Generator().manual_seed(seed + 1)
     movable = [g for g in graph.groups if g.pinned is None and g.anchored in (None, "output")]
-    return {group.atom: torch.randperm(group.size, generator=generator).tolist() for group in movable}
+    return {group.atom: torch.randperm(group.size, generator=generator, device="cpu").tolist() for group in movable}
 
 
 def permuted_copy(model: nn.Module, graph: ModelGraph, picks: Mapping[Atom, list[int]]) -> nn.Module:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from wsel_graph.errors import MatchError
 from wsel_graph.matching.align import Alignment, align_items
 from wsel_graph.matching.consistency import contradictions
 from wsel_graph.matching.isomorphism import pair_nodes
@@ -105,7 +106,11 @@ def _pair_stages(governing: Governing, ours: int, theirs: int, found: NodePairs)
     for segment, partner in zip(cut.ends(mine), cut.ends(other), strict=True):
         _pair_layers(student, (segment,), teacher, (partner,), found)
     influence = governing.influence(theirs, cut.length) if scored else None
-    runs = _runs(small, large, method, name, influence)
+    at = governing.layer_rule(name)
+    try:
+        runs = _runs(small, large, method, name, influence)
+    except MatchError as error:
+        raise (MatchError(f"{at}: {error}") if at else error) from None
     for number, layer in enumerate(small):
         if number not in runs:
             reason = f"the teacher's stage has no further block of this kind (block {number} of stage {name!r})"
@@ -120,7 +125,7 @@ def _pair_stages(governing: Governing, ours: int, theirs: int, found: NodePairs)
     known = tuple(None if math.isinf(value) else value for value in influence or ())
     partners = tuple((ours, other) for ours in sorted(runs) for other in runs[ours])
     blocks = tuple(map(_nodes, small)), tuple(map(_nodes, large))
-    found.stages.append(PairedStage(name, *blocks, partners, known, governing.layer_rule(name)))
+    found.stages.append(PairedStage(name, *blocks, partners, known, at))
 
 
 def _runs(

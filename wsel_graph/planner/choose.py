@@ -138,12 +138,22 @@ class Chooser:
         small, large = sizes(run)
         if (key := self._key(run)) is not None:
             self._used_overrides.add(key)
-        chosen = self._chosen[run] = self._decide(run)
+        try:
+            chosen = self._chosen[run] = self._decide(run)
+        except Unfit:
+            raise
+        except PlanError as error:
+            at = self._taken_by(run)
+            raise (type(error)(f"{at}: {error}") if at else error) from None
         if chosen.name == "whole":  # also where only one model has the axis
             small = large = max(small, large)
         places = self._joints.places(run[-1])
         rule = self.settings(run).places.get(_decisive(chosen.name), "")
         self.choices.append(Choice(self._role(run), status(self._joints, run), large, small, chosen.name, places, rule))
+
+    def _taken_by(self, run: Run) -> str:
+        """Where it is said which elements a run takes: a place in a rule file, an argument, or nowhere."""
+        return self.settings(run).places.get("take", "")
 
     def _decide(self, run: Run) -> Chosen:
         small, large = sizes(run)
@@ -189,6 +199,7 @@ class Chooser:
         except Unmergeable as fault:
             places = self._joints.places(run[-1])
             message = unmergeable_message(str(take), self._role(run), places, str(fault))
+            message = f"{at}: {message}" if (at := self._taken_by(run)) else message
             raise Unfit(message, tensors_at(places), f"its axis {self._role(run)} {fault}") from None
         return Chosen(f"merge {take.by}", merged.representatives, merged=merged)
 

@@ -65,8 +65,8 @@ def _merges(distances: torch.Tensor) -> list[tuple[float, int, int]]:
     Follows chains of nearest neighbours until two clusters are each other's nearest. `distances` is overwritten.
     """
     size = len(distances)
-    counts = torch.ones(size, dtype=torch.float64)
-    alive = torch.ones(size, dtype=torch.bool)
+    counts = torch.ones(size, dtype=torch.float64, device="cpu")
+    alive = torch.ones(size, dtype=torch.bool, device="cpu")
     merges: list[tuple[float, int, int]] = []
     chain: list[int] = []
     while len(merges) < size - 1:

@@ -170,7 +170,7 @@ class _Collector:
 
     def _group(self, places: tuple[Place, ...], key: str) -> GroupStatistics:
         moments = self._moments[key]
-        counts = torch.tensor([each.count for each in moments])
+        counts = torch.tensor([each.count for each in moments], device="cpu")
         over = counts.clamp(min=1)[:, None].to(torch.float64)
         second = [each.second for each in moments if each.second is not None]
         return GroupStatistics(

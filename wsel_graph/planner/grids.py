@@ -100,7 +100,7 @@ def _line(values: torch.Tensor) -> Table | None:
     if samples is None or samples.shape[1] < 2 or bool((samples != samples[:1]).any()):
         return None
     first = int(samples[0, 0])
-    steps = torch.arange(first, first + samples.shape[1])
+    steps = torch.arange(first, first + samples.shape[1], device="cpu")
     return Table("line", (), lead=first) if torch.equal(samples[0], steps) else None
 
 
@@ -141,5 +141,8 @@ def relative_rows(height: int, width: int) -> torch.Tensor:
     >>> relative_rows(1, 2).tolist()
     [[1, 0], [2, 1]]
     """
-    y, x = (axis.flatten() for axis in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
+    y, x = (
+        axis.flatten()
+        for axis in torch.meshgrid(torch.arange(height, device="cpu"), torch.arange(width, device="cpu"), indexing="ij")
+    )
     return (y[:, None] - y + height - 1) * (2 * width - 1) + x[:, None] - x + width - 1

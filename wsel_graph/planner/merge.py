@@ -102,7 +102,7 @@ def _rows(tensor: torch.Tensor, name: str, dim: int, axis: Axis, atom: Atom) -> 
     values = tensor.detach().cpu()
     values = (torch.view_as_real(values) if values.is_complex() else values).movedim(dim, 0)
     places = [list(positions(axis, {atom: [element]})) for element in range(atom.size)]
-    rows = values.double()[torch.tensor(places)].flatten(1)
+    rows = values.double()[torch.tensor(places, device="cpu")].flatten(1)
     scale = float(rows.square().mean().sqrt())
     return rows / scale if scale else rows
 

@@ -36,7 +36,7 @@ def best_rebuilders(moments: Sequence[torch.Tensor], count: int) -> list[int]:
     """
     used = [matrix / matrix.trace() for matrix in moments if matrix.trace() > 0]
     size = moments[0].shape[0]
-    left = torch.stack(used) if used else torch.zeros(0, size, size, dtype=torch.float64)
+    left = torch.stack(used) if used else torch.zeros(0, size, size, dtype=torch.float64, device="cpu")
     start = left.diagonal(dim1=1, dim2=2).clone()
     floor = start * (_ROUNDING * size)
     chosen: list[int] = []

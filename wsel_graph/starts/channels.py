@@ -44,13 +44,17 @@ def served(operator: Contraction | Gain, shape: Sequence[int]) -> torch.Tensor:
     Returns:
         float64, in the parameter's shape.
     """
-    found = torch.full((math.prod(shape),), float(UNKNOWN), dtype=torch.float64)
+    found = torch.full((math.prod(shape),), float(UNKNOWN), dtype=torch.float64, device="cpu")
     if isinstance(operator, Contraction):
         places = operator.form.matrix(operator.weight.numbers)
-        channels = torch.arange(places.shape[0] * places.shape[1], dtype=torch.float64).reshape(*places.shape[:2], 1)
+        channels = torch.arange(places.shape[0] * places.shape[1], dtype=torch.float64, device="cpu").reshape(
+            *places.shape[:2], 1
+        )
         found[places] = channels.expand(places.shape)
     elif operator.scale is not None:
-        found[operator.scale.numbers.reshape(-1)] = torch.arange(operator.scale.numbers.numel(), dtype=torch.float64)
+        found[operator.scale.numbers.reshape(-1)] = torch.arange(
+            operator.scale.numbers.numel(), dtype=torch.float64, device="cpu"
+        )
     return found.reshape(tuple(shape))
 
 
@@ -78,7 +82,9 @@ def paired_channels(
         return "the plan fills none of its channels"
     order = sorted(found)
     names, theirs = [found[i][0] for i in order], [found[i][1] for i in order]
-    return Channels(torch.tensor(order), tuple(names), torch.tensor(theirs, dtype=torch.int64))
+    return Channels(
+        torch.tensor(order, device="cpu"), tuple(names), torch.tensor(theirs, dtype=torch.int64, device="cpu")
+    )
 
 
 def _carried_out(copy: Copy, numbers: torch.Tensor) -> torch.Tensor | str:
@@ -94,13 +100,13 @@ def _carried_out(copy: Copy, numbers: torch.Tensor) -> torch.Tensor | str:
     if copy.also or any(not _alike(numbers, dim, own) for dim, own in runs):
         return "its channels are averages of the teacher's"
     plain = replace(copy, indices=tuple(indices), resize=(), scale=1.0, mix=())
-    target = torch.full(copy.student_shape, float(UNKNOWN), dtype=torch.float64)
+    target = torch.full(copy.student_shape, float(UNKNOWN), dtype=torch.float64, device="cpu")
     return placed(plain, target, gathered(plain, numbers))
 
 
 def _alike(numbers: torch.Tensor, dim: int, elements: Sequence[int]) -> bool:
     """Whether some elements of a dim serve the same channels."""
-    rows = numbers.index_select(dim, torch.tensor(elements, dtype=torch.int64))
+    rows = numbers.index_select(dim, torch.tensor(elements, dtype=torch.int64, device="cpu"))
     return bool((rows == rows.narrow(dim, 0, 1)).all())
 
 

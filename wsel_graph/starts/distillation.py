@@ -99,7 +99,7 @@ class FeatureDistillation(nn.Module):
         self._unhook = weakref.finalize(self, _remove, self._student, self._teacher)
 
     def _register(self, name: str, indices: Indices | None) -> None:
-        held = None if indices is None or isinstance(indices, range) else torch.tensor(indices)
+        held = None if indices is None or isinstance(indices, range) else torch.tensor(indices, device="cpu")
         self.register_buffer(name, held, persistent=False)
 
     # -- a step

@@ -35,9 +35,9 @@ class Sample:
     def picked(self, count: int) -> torch.Tensor:
         """Zero-based rows, ascending."""
         if self.rows >= count:
-            return torch.arange(count)
+            return torch.arange(count, device="cpu")
         generator = torch.Generator().manual_seed(self.seed)
-        return torch.randperm(count, generator=generator)[: self.rows].sort().values
+        return torch.randperm(count, generator=generator, device="cpu")[: self.rows].sort().values
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class LogitDistillation(nn.Module):
         if classes is not None and (not len(classes) or min(classes) < 0 or len(set(classes)) < len(classes)):
             raise DistillationError(f"classes: {list(classes)[:8]} are no teacher classes, zero-based and different")
         self.temperature, self.weight, self.dim, self.ignore_index = temperature, weight, dim, ignore_index
-        held = None if classes is None else torch.tensor(list(classes))
+        held = None if classes is None else torch.tensor(list(classes), device="cpu")
         self.classes: torch.Tensor | None
         self.register_buffer("classes", held, persistent=False)
 

@@ -61,7 +61,7 @@ def seen_parameter(program: Program, operand: object) -> Seen | None:
     if not isinstance(node, fx.Node) or "state" not in node.meta:
         return None
     tensor = program.attribute(node)
-    numbers = torch.arange(tensor.numel()).reshape(tensor.shape)
+    numbers = torch.arange(tensor.numel(), device="cpu").reshape(tensor.shape)
     for view in reversed(chain):
         if any(isinstance(value, fx.Node) for value in (*view.args[1:], *view.kwargs.values())):
             return None

@@ -143,4 +143,4 @@ def _stream_channels(use: Use, ours: Branch, theirs: Branch) -> torch.Tensor | N
         return None
     if not set(use.channels.theirs.tolist()) <= places.keys():
         return None
-    return torch.tensor([places[channel] for channel in use.channels.theirs.tolist()])
+    return torch.tensor([places[channel] for channel in use.channels.theirs.tolist()], device="cpu")

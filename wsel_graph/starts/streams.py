@@ -55,7 +55,7 @@ class Branch:
     def numbers(self, node: Callable[[int], fx.Node]) -> torch.Tensor:
         """For every element of the sum, the element of the operator's output (flat) that it comes from."""
         shape = shape_of(node(self.start.number))
-        return _moved(node, self.layout, torch.arange(shape.numel()).reshape(shape))
+        return _moved(node, self.layout, torch.arange(shape.numel(), device="cpu").reshape(shape))
 
     def places(self, channels: torch.Tensor) -> torch.Tensor:
         """Where these channels of the operator are in the sum; every one is there once."""
@@ -65,7 +65,7 @@ class Branch:
         """Which of these channels of the operator the gains let through, bool."""
         line = self.line(program)
         if line is None:
-            return torch.ones(len(channels), dtype=torch.bool)
+            return torch.ones(len(channels), dtype=torch.bool, device="cpu")
         return ((line[0] != 0) & line[0].isfinite() & line[1].isfinite()).cpu()[self.places(channels)]
 
     def line(self, program: Program) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -139,9 +139,9 @@ def _channel_by_channel(program: Program, one: Gain, layout: tuple[int, ...], di
     """Whether a gain's channels, after these steps, are those of this dim, in their order."""
     shape = shape_of(program.nodes[one.number])
     (own,) = one.feature_dims
-    numbers = torch.arange(shape[own]).reshape([-1 if other == own else 1 for other in range(len(shape))])
+    numbers = torch.arange(shape[own], device="cpu").reshape([-1 if other == own else 1 for other in range(len(shape))])
     found = _moved(program.nodes.__getitem__, layout, numbers.expand(shape)).movedim(dim, -1)
-    return found.shape[-1] == shape[own] and bool((found == torch.arange(shape[own])).all())
+    return found.shape[-1] == shape[own] and bool((found == torch.arange(shape[own], device="cpu")).all())
 
 
 def shape_of(node: fx.Node) -> torch.Size:
@@ -153,9 +153,9 @@ def shape_of(node: fx.Node) -> torch.Size:
 def _channels(program: Program, start: Operator) -> torch.Tensor:
     """At every place of an operator's output, the number of its channel."""
     shape = shape_of(program.nodes[start.number])
-    places = output_rows(start, torch.arange(shape.numel()).reshape(shape))
-    flat = torch.empty(shape.numel(), dtype=torch.int64)
-    flat[places] = torch.arange(places.shape[1]).expand(places.shape)
+    places = output_rows(start, torch.arange(shape.numel(), device="cpu").reshape(shape))
+    flat = torch.empty(shape.numel(), dtype=torch.int64, device="cpu")
+    flat[places] = torch.arange(places.shape[1], device="cpu").expand(places.shape)
     return flat.reshape(shape)
 
 
@@ -208,7 +208,7 @@ class StreamTarget:
     def _missing(self, batch: Batch) -> torch.Tensor:
         """Float64, laid out as the student's sum with its channels last."""
         branch = self.ours
-        entry = torch.zeros(int(branch.order.max()) + 1, dtype=torch.int64)
+        entry = torch.zeros(int(branch.order.max()) + 1, dtype=torch.int64, device="cpu")
         entry[self.own] = self.theirs
         chosen = entry[branch.order]  # the teacher's channel for every channel of the sum
 

@@ -103,7 +103,7 @@ def direct_target(channels: Channels, operators: Mapping[str, Operator]) -> Outp
     """The output of the very operators whose parameters were selected from."""
     names = list(dict.fromkeys(channels.teacher))
     places: Sequence[torch.Tensor] = [
-        torch.tensor([i for i, own in enumerate(channels.teacher) if own == name]) for name in names
+        torch.tensor([i for i, own in enumerate(channels.teacher) if own == name], device="cpu") for name in names
     ]
     sources = tuple((operators[name], at, channels.theirs[at]) for name, at in zip(names, places, strict=True))
     return OutputTarget(channels.own, sources)

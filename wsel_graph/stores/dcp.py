@@ -87,7 +87,7 @@ class DcpSource:
     def read(self, name: str, indices: tuple[Indices, ...]) -> torch.Tensor:
         """The elements of every dim, from the chunks that hold them."""
         stored = self._tensors[name]
-        result = torch.empty(tuple(map(len, indices)), dtype=stored.properties.dtype)
+        result = torch.empty(tuple(map(len, indices)), dtype=stored.properties.dtype, device="cpu")
         for chunk in stored.chunks:
             parts = [
                 _inside(items, start, size)
@@ -107,7 +107,7 @@ class DcpSource:
         index = MetadataIndex(name, chunk.offsets)
         if self._held is None or self._held[0] != index:
             self._held = None
-            values = torch.empty(chunk.sizes, dtype=dtype)
+            values = torch.empty(chunk.sizes, dtype=dtype, device="cpu")
             start = torch.Size([0] * len(chunk.sizes))
             item = ReadItem(LoadItemType.TENSOR, index, start, index, start, chunk.sizes)
             try:

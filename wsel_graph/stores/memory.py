@@ -106,7 +106,7 @@ def _widened(values: torch.Tensor) -> torch.Tensor | None:
         return None
     if values.is_neg() or storage.data_ptr() % (size * step):
         return None
-    whole = torch.empty(0, dtype=_INTEGERS[size * step])
+    whole = torch.empty(0, dtype=_INTEGERS[size * step], device="cpu")
     return whole.set_(storage, places[0] // step, values.shape, [stride // step for stride in values.stride()])
 
 

@@ -57,7 +57,7 @@ class _Block:
     def starts(self) -> torch.Tensor:
         """Byte of the tensor at which every stretch starts, outer dims row-major; int64."""
         inside = self.first * self.strides[len(self.outer)] if self.inner else 0
-        total = torch.tensor([inside], dtype=torch.int64)
+        total = torch.tensor([inside], dtype=torch.int64, device="cpu")
         for indices, stride in zip(self.outer, self.strides, strict=False):
             total = (total[:, None] + _numbers(indices) * stride).reshape(-1)
         return total
@@ -90,7 +90,7 @@ class RowReader:
         Raises:
             PlanError: If the file ends before the tensor does, or cannot be read.
         """
-        result = torch.empty(tuple(map(len, indices)), dtype=extent.dtype)
+        result = torch.empty(tuple(map(len, indices)), dtype=extent.dtype, device="cpu")
         if result.numel():
             self._fill(result, name, extent, indices)
         return result
@@ -203,8 +203,8 @@ def _moved(indices: Indices, by: int) -> Indices:
 
 def _numbers(indices: Indices) -> torch.Tensor:
     if isinstance(indices, range):
-        return torch.arange(indices.start, indices.start + len(indices) * indices.step, indices.step)
-    return torch.tensor(indices, dtype=torch.int64)
+        return torch.arange(indices.start, indices.start + len(indices) * indices.step, indices.step, device="cpu")
+    return torch.tensor(indices, dtype=torch.int64, device="cpu")
 
 
 def _runs(starts: torch.Tensor, span: int) -> tuple[list[int], list[int]]:
@@ -213,5 +213,11 @@ def _runs(starts: torch.Tensor, span: int) -> tuple[list[int], list[int]]:
     >>> _runs(torch.tensor([0, 4, 8, 20, 12]), 4)
     ([0, 20, 12], [12, 4, 4])
     """
-    edges = torch.cat([torch.tensor([0]), (starts.diff() != span).nonzero().flatten() + 1, torch.tensor([len(starts)])])
+    edges = torch.cat(
+        [
+            torch.tensor([0], device="cpu"),
+            (starts.diff() != span).nonzero().flatten() + 1,
+            torch.tensor([len(starts)], device="cpu"),
+        ]
+    )
     return starts[edges[:-1]].tolist(), (edges.diff() * span).tolist()
