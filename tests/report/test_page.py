@@ -146,7 +146,7 @@ def test_choices_name_the_rule_that_governed(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("version: 1\nextends: default\nelements:\n  - where: {role: hidden}\n    take: consecutive\n")
     plan = ws.plan(student, teacher, rules=file)
-    assert rule_of(plan, "hidden") == {f"{file}:4:5"}
+    assert rule_of(plan, "hidden") == {f"{file.name}:4:5"}
     assert rule_of(plan, "embed") == rule_of(plan, "heads") == {"default.yaml:6:5"}
     assert {layer.rule for layer in plan.layers} == {"default.yaml:4:5"}
     assert {choice.rule for choice in plan.choices if choice.method == "whole"} == {""}
@@ -165,7 +165,7 @@ def test_axes_that_are_resized_name_the_rule_that_says_how(tmp_path: Path) -> No
     student = ws.trace(vit(8, 1, size=16), (1, 3, 16, 16))
     teacher = ws.trace(vit(16, 1, size=24), (1, 3, 24, 24))
     by_rule = ws.plan(student, teacher, rules=file)
-    assert {choice.rule for choice in by_rule.choices if choice.method == "interpolated"} == {f"{file}:4:5"}
+    assert {choice.rule for choice in by_rule.choices if choice.method == "interpolated"} == {f"{file.name}:4:5"}
     assert {choice.rule for choice in ws.plan(student, teacher).choices if choice.method == "interpolated"} == {""}
 
 
