@@ -100,6 +100,8 @@ class Tune:
     """A sweep of learning rates on held-out training images, before the runs."""
 
     lr: tuple[float, ...] = ()
+    seeds: int = 1
+    """Runs of every rate; the mean counts."""
     like: str = ""
     """Take the rate that another experiment's sweep found."""
 

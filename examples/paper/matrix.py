@@ -170,7 +170,7 @@ def small() -> Named:
         yield f"small/{family}-teacher", "The teacher.", content
         starts = _small_starts(family)
         for name, start in starts.items():
-            content = _small(family, start, tune={"lr": RATES}, untrained=True)
+            content = _small(family, start, tune={"lr": RATES, "seeds": 3}, untrained=not name.endswith("-head"))
             yield f"small/{family}/{name}", "", content
             like: Content = {"tune": {"like": f"small/{family}/{name}"}}
             content = _small(family, start, **like, distil={"kind": "logits", "temperature": 2.0})
@@ -211,7 +211,9 @@ def _small_starts(family: str) -> dict[str, Any]:
         starts["mimetic"] = "mimetic"
     starts["paper"] = select("rules/flat.yaml", keep=["head.*"])
     ours = {name: start for name, start in _ours().items() if name != "coupled-l1"}
-    return starts | {name: start | {"keep": keep} for name, start in ours.items()}
+    starts |= {name: start | {"keep": keep} for name, start in ours.items()}
+    with_head = {"paper": select("rules/flat.yaml"), **ours}
+    return starts | {f"{name}-head": start for name, start in with_head.items()}
 
 
 def _small_ablations(family: str) -> Named:

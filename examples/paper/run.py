@@ -14,7 +14,9 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +31,7 @@ from examples.paper.training import Training
 
 CALIBRATION_IMAGES, CALIBRATION_BATCH = 640, 40
 TUNING_SEED = 1000
-"""Rates are tuned with a seed that no run has."""
+"""Rates are tuned with this seed and the following ones, which no run has."""
 
 
 @dataclass
@@ -64,10 +66,10 @@ class Runner:
         if experiment.tune is None:
             return experiment.recipe.lr
         name = experiment.tune.like or experiment.name
-        for rate in experiment.tune.lr:
-            if not any(key[:4] == (name, TUNING_SEED, "tune", rate) for key in self.held):
+        for rate, seed in product(experiment.tune.lr, range(TUNING_SEED, TUNING_SEED + experiment.tune.seeds)):
+            if not any(key[:4] == (name, seed, "tune", rate) for key in self.held):
                 trial = replace(experiment, recipe=replace(experiment.recipe, lr=rate))
-                self._add(experiment, TUNING_SEED, "tune", rate, self._train(trial, TUNING_SEED, tuning=True))
+                self._add(experiment, seed, "tune", rate, self._train(trial, seed, tuning=True))
         return best_rate(self.held.values(), name)
 
     def _train(self, experiment: Experiment, seed: int, *, tuning: bool) -> list[dict[str, float]]:
@@ -160,16 +162,16 @@ def calibration(split: data.Split) -> list[Tensor]:
 
 
 def best_rate(rows: object, name: str) -> float:
-    """The rate of the best final accuracy in an experiment's sweep; of equals, the one of the smaller loss."""
+    """The rate of the best mean final accuracy in an experiment's sweep; of equals, the one of the smaller loss."""
     found = [row for row in rows if row.experiment == name and row.phase == "tune"]  # type: ignore[attr-defined]
     if not found:
         raise ExperimentError(f"no rate of {name} has been tuned yet; run it first")
     last = max(row.step for row in found)
-    scores: dict[float, dict[str, float]] = {}
+    scores: dict[float, dict[str, list[float]]] = {}
     for row in found:
         if row.step == last:
-            scores.setdefault(row.lr, {})[row.measure] = row.value
-    return max(scores, key=lambda rate: (scores[rate]["accuracy"], -scores[rate]["loss"]))
+            scores.setdefault(row.lr, {}).setdefault(row.measure, []).append(row.value)
+    return max(scores, key=lambda rate: (fmean(scores[rate]["accuracy"]), -fmean(scores[rate]["loss"])))
 
 
 def _plain(experiment: Experiment, seed: int) -> dict[str, object]:

@@ -21,6 +21,11 @@ STARTS = {
     "scored": "scored by activation",
     "norms": "scored by activation, norms fitted",
     "compensated": "scored by activation, compensated",
+    "paper-head": "the paper's selection, with the last layer",
+    "engine-head": "`default.yaml`, with the last layer",
+    "scored-head": "scored, with the last layer",
+    "norms-head": "scored, norms fitted, with the last layer",
+    "compensated-head": "scored, compensated, with the last layer",
 }
 RANDOM = ("default", "xavier", "kaiming")
 ABLATED = "paper"
@@ -43,6 +48,8 @@ def untrained(rows: Sequence[Row], family: str) -> str:
     final = finals(rows)
     lines = []
     for name in _tried(rows, family):
+        if name.endswith("-head"):
+            continue  # `untrained` has the teacher's last layer anyway
         experiment = f"small/{family}/{name}"
         measures = [_untrained(rows, experiment, measure) for measure in ("accuracy", "nearest")]
         lines.append([STARTS[name], *measures, _end(final, f"{experiment}-probe")])
