@@ -159,6 +159,7 @@ def claimed() -> Named:
 
 RATES = [2.5e-4, 7.0e-4, 2.0e-3, 6.0e-3]
 SMALL: Content = {"name": "small", "stops": [5, 10, 15, 20, 30, 40, 60, 80]}
+QUARTER: Content = {"epochs": 4, "warmup_epochs": 1, "stops": [5, 10, 20]}
 PROBED = ("default", "paper", "engine", "scored", "norms", "compensated")
 HEADS = {"vit": ["head.weight", "head.bias"], "convnext": ["head.fc.weight", "head.fc.bias"]}
 
@@ -225,6 +226,10 @@ def _small_ablations(family: str) -> Named:
         yield f"small/{family}/{rules}", "Tables 3 and 10.", content
     for kind in ("l1", "magnitude"):
         yield f"small/{family}/{kind}", "Table 7.", _small(family, {"kind": kind, "rules": "paper"}, **like)
+    for name in ("engine", "scored", "compensated"):
+        tune = {"lr": RATES, "seeds": 3}
+        content = _small(family, _ours()[name], tune=tune) | {"recipe": SMALL | QUARTER}
+        yield f"small/{family}/{name}-head-quarter", "A quarter of the steps, with a schedule of their own.", content
     content = _small(family, select("rules/coupled-l1.yaml", keep=HEADS[family]), **like)
     yield f"small/{family}/coupled-l1", "L1 norms that keep coupled groups together.", content
     if family == "convnext":
