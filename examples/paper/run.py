@@ -69,7 +69,7 @@ class Runner:
         for rate, seed in product(experiment.tune.lr, range(TUNING_SEED, TUNING_SEED + experiment.tune.seeds)):
             if not any(key[:4] == (name, seed, "tune", rate) for key in self.held):
                 trial = replace(experiment, recipe=replace(experiment.recipe, lr=rate))
-                self._add(experiment, seed, "tune", rate, self._train(trial, seed, tuning=True))
+                self._add(experiment, seed, "tune", rate, self._train(trial, seed, tuning=True)[-1:])
         return best_rate(self.held.values(), name)
 
     def _train(self, experiment: Experiment, seed: int, *, tuning: bool) -> list[dict[str, float]]:
@@ -142,7 +142,7 @@ class Runner:
             Row(experiment.name, seed, phase, rate, int(seen["step"]), measure, seen[measure], seen["seconds"], *about)
             for seen in history
             for measure in ("accuracy", "loss", "nearest")
-            if measure in seen
+            if measure in seen and (measure == "accuracy" or seen is history[-1])
         ]
         self.held |= {row.key: row for row in rows}
         if processes.rank() == 0:

@@ -241,10 +241,12 @@ def test_a_run_from_the_command_line_and_what_it_writes(tmp_path: Path, monkeypa
     rows = results.read_rows([tmp_path / "rows.jsonl"])
     own = [row for row in rows if row.experiment == "small/vit/scored"]
     assert {(row.phase, row.seed) for row in own} == {
-        ("tune", run.TUNING_SEED),
+        *(("tune", run.TUNING_SEED + draw) for draw in range(3)),
         *((phase, seed) for phase in ("untrained", "run") for seed in (0, 1)),
     }
     assert {row.lr for row in own if row.phase == "tune"} == {1e-3, 1e-2}
+    assert {row.step for row in own if row.phase == "tune"} == {2}
+    assert {row.step for row in own if row.phase == "run" and row.measure == "loss"} == {2}
     best = run.best_rate(rows, "small/vit/scored")
     assert {row.lr for row in own if row.phase == "run"} == {best}
     assert {row.step for row in own if row.phase == "run"} == {1, 2}
@@ -264,6 +266,8 @@ def test_the_best_rate() -> None:
         rows += [replace(row, lr=rate, value=accuracy), replace(row, lr=rate, measure="loss", value=loss)]
     rows.append(replace(row, lr=0.4, step=40, value=0.9))  # on the way
     assert run.best_rate(rows, "x") == 0.3
+    rows += [replace(row, lr=0.3, seed=1001, value=0.4), replace(row, lr=0.3, seed=1001, measure="loss", value=1.4)]
+    assert run.best_rate(rows, "x") == 0.2  # 0.6 against a mean of 0.5
     with pytest.raises(ExperimentError, match="no rate of y has been tuned yet; run it first"):
         run.best_rate(rows, "y")
 
