@@ -1,6 +1,6 @@
 """Run O2 on the whole zoo, in worker processes, and write one JSON line per model.
 
-python -m tests.zoo.run results.jsonl [substring ...] [--workers 2] [--timeout 600]
+python -m tests.zoo.run results.jsonl [substring ...] [--shard 1/2] [--timeout 600]
 """
 
 from __future__ import annotations
