@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import wsel_graph as ws
 from wsel_graph.plan import Copy, Plan
-from wsel_graph.plan.model import Indices, compact
+from wsel_graph.plan.copies import Indices, compact
 
 
 def by_l1(plan: Plan, teacher: Mapping[str, Tensor]) -> Plan:

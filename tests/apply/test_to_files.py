@@ -17,7 +17,7 @@ from wsel_graph.apply.to_files import write_student
 from wsel_graph.apply.values import filled
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Copy, Mix, Plan
-from wsel_graph.plan.model import Resize, View
+from wsel_graph.plan.copies import Resize, View
 from wsel_graph.stores import MemorySource
 
 PAIRS = {

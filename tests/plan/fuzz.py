@@ -27,7 +27,8 @@ import wsel_graph as ws
 from tests.nets import mlp
 from wsel_graph.errors import PlanError, WselError
 from wsel_graph.plan import Copy, Kept, LayerMap, Mix, Plan, diff_plans
-from wsel_graph.plan.model import Choice, Feature, Resize, Tap, View
+from wsel_graph.plan.copies import Resize, View
+from wsel_graph.plan.parts import Choice, Feature, Tap
 from wsel_graph.plan.serial import load_plan, plan_document
 
 LARGE = 100_000

@@ -7,7 +7,7 @@ import math
 from hypothesis import strategies as st
 
 from wsel_graph.plan import Architecture, Choice, Copy, Feature, Kept, LayerMap, Mix, Plan, Provenance, RulesUsed, Tap
-from wsel_graph.plan.model import Indices, Resize, View, compact
+from wsel_graph.plan.copies import Indices, Resize, View, compact
 
 NAMES = ("a.weight", "a.bias", "b.0.weight", "é", "c")
 

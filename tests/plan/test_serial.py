@@ -17,7 +17,7 @@ from tests.nets import Transformer
 from tests.plan.plans import sound_plans
 from wsel_graph.errors import PlanError
 from wsel_graph.plan import Choice, Copy, Kept, LayerMap, Plan
-from wsel_graph.plan import model as plan_model
+from wsel_graph.plan import copies as plan_copies
 from wsel_graph.plan.codec import encode
 from wsel_graph.plan.reading import decode
 from wsel_graph.plan.serial import parse_plan, plan_document
@@ -30,23 +30,23 @@ INDICES = st.one_of(
 )
 
 
-KINDS = st.sampled_from(get_args(plan_model.ResizeKind))
+KINDS = st.sampled_from(get_args(plan_copies.ResizeKind))
 
 
 def tuples(items: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
     return st.lists(items, max_size=3).map(tuple)
 
 
-RESIZES = st.builds(plan_model.Resize, KINDS, SIZES, tuples(SIZES), tuples(SIZES), SIZES, SIZES)
+RESIZES = st.builds(plan_copies.Resize, KINDS, SIZES, tuples(SIZES), tuples(SIZES), SIZES, SIZES)
 
 
 @st.composite
-def mixes(draw: st.DrawFn) -> plan_model.Mix:
+def mixes(draw: st.DrawFn) -> plan_copies.Mix:
     """Merged elements with a weight for each."""
     terms = st.lists(st.tuples(SIZES, st.sampled_from((1.0, 0.5, 1 / 3, -2.0))), min_size=1, max_size=3)
     groups = draw(st.lists(terms, max_size=3))
     indices = tuple(tuple(place for place, _ in own) for own in groups)
-    return plan_model.Mix(draw(SIZES), indices, tuple(tuple(weight for _, weight in own) for own in groups))
+    return plan_copies.Mix(draw(SIZES), indices, tuple(tuple(weight for _, weight in own) for own in groups))
 
 
 @st.composite
@@ -58,7 +58,7 @@ def copies(draw: st.DrawFn, deep: bool = True) -> Copy:
     return Copy(
         draw(NAMES), draw(NAMES), draw(shapes), draw(shapes), lists, draw(st.booleans()),
         region=draw(st.none() | st.tuples(*[INDICES] * dims)),
-        view=draw(st.none() | st.builds(plan_model.View, tuples(SIZES), tuples(SIZES))),
+        view=draw(st.none() | st.builds(plan_copies.View, tuples(SIZES), tuples(SIZES))),
         resize=draw(tuples(RESIZES)),
         scale=draw(st.sampled_from((1.0, 0.5, 2**0.5))),
         mix=draw(tuples(mixes())), also=draw(tuples(copies(deep=False))) if deep else (),

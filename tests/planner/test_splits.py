@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wsel_graph.apply.memory import apply_plan
 from wsel_graph.plan import Copy, Mix, Plan, View
-from wsel_graph.plan.model import Resize
+from wsel_graph.plan.copies import Resize
 from wsel_graph.planner.splits import NotSplit, scaled_rows
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from wsel_graph.plan import Resize
-from wsel_graph.plan.model import ResizeKind
+from wsel_graph.plan.copies import ResizeKind
 
 
 def resized(block: torch.Tensor, resize: Resize) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from wsel_graph.plan.model import Copy, Indices, Mix
+from wsel_graph.plan.copies import Copy, Indices, Mix
 
 
 def copy_faults(copy: Copy) -> Iterator[str]:

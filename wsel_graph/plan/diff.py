@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from wsel_graph.plan.model import (
-    Choice,
-    Copy,
-    Indices,
-    LayerMap,
-    Plan,
-    describe_indices,
-    describe_mix,
-    describe_resize,
-)
+from wsel_graph.plan.copies import Copy, Indices, describe_indices, describe_mix, describe_resize
+from wsel_graph.plan.model import Plan
+from wsel_graph.plan.parts import Choice, LayerMap
 
 LISTED = 4
 """How many names a line lists."""

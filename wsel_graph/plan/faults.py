@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from wsel_graph.plan.copies import Copy
 from wsel_graph.plan.copy_faults import copy_faults, outside
-from wsel_graph.plan.model import Choice, Copy, Feature, LayerMap, Plan
+from wsel_graph.plan.model import Plan
+from wsel_graph.plan.parts import Choice, Feature, LayerMap
 from wsel_graph.plan.runs import meet
 
 ONCE = {"uniform", "consecutive", "random", "whole"}

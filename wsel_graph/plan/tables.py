@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from wsel_graph import notebook
-from wsel_graph.plan.model import Choice, Kept, LayerMap, Plan
+from wsel_graph.plan.model import Plan
+from wsel_graph.plan.parts import Choice, Kept, LayerMap
 
 
 @dataclass(frozen=True, slots=True)

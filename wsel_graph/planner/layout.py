@@ -16,7 +16,7 @@ from wsel_graph.axes import UNIT, Atom, Axis, Concat
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
 from wsel_graph.plan import Resize
-from wsel_graph.plan.model import ResizeKind
+from wsel_graph.plan.copies import ResizeKind
 from wsel_graph.planner.align import Leaf
 from wsel_graph.planner.choose import Chooser
 from wsel_graph.planner.grids import Table, find_table
