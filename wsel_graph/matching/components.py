@@ -40,6 +40,8 @@ class Slot:
         shape: The tensor's own shape.
         rivals: All tensors that take part in one computed weight in the same way as this; empty where it is alone.
         again: Whether it takes part in that weight several times.
+        groups: How many of `dims`, one after another, make each dim that the component sees, row-major: heads and
+            their channels as two dims of a tensor. None where each makes one.
     """
 
     tensor: str
@@ -49,6 +51,7 @@ class Slot:
     shape: tuple[int, ...] = ()
     rivals: tuple[str, ...] = field(default=(), compare=False)
     again: bool = field(default=False, compare=False)
+    groups: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -36,6 +37,7 @@ class Draft:
     slots: list[tuple[str, Leaf]] = field(default_factory=list)
     features: int | None = None  # size of the output feature axis, where it can be cut
     leading: bool = False  # the weight's first dim is that axis (a convolution's), else the last but one
+    made: tuple[int, ...] = ()  # dims of an einsum's result that it makes, from the last (-1)
     at: str = ""  # name of the graph node
     module: str = ""
     settings: str = ""
@@ -213,6 +215,9 @@ def _mask_of(start: int, stop: int) -> int:
 
 def _slot(draft: Draft, name: str, leaf: Leaf, part: int | None) -> Slot:
     dims = own_dims(leaf)
+    if dims is None and (merges := leaf.merges()) is not None and any(merges):
+        merges = tuple(dims for dims in merges if dims)
+        return Slot(leaf.name, tuple(itertools.chain(*merges)), shape=leaf.shape, groups=tuple(map(len, merges)))
     if dims is None or draft.features is None:
         return Slot(leaf.name, dims, shape=leaf.shape)
     feature = next((i for i in reversed(range(len(dims))) if leaf.shape[dims[i]] >= draft.features), None)

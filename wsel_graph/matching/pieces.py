@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -150,6 +151,8 @@ class PieceFinder:
         small = _side(ours, self._student.graph.tensors[ours.tensor].shape)
         large = _side(theirs, self._teacher.graph.tensors[theirs.tensor].shape)
         shapes = self._student.graph.tensors[ours.tensor].shape, self._teacher.graph.tensors[theirs.tensor].shape
+        if ours.groups != theirs.groups:
+            small, large = _together(small, ours), _together(large, theirs)
         if len(small.dims) != len(large.dims):
             small, large = _without_units(small, shapes[0]), _without_units(large, shapes[1])
         if len(small.dims) != len(large.dims):
@@ -192,7 +195,18 @@ def _side(slot: Slot, shape: tuple[int, ...]) -> Side:
     return Side(slot.tensor, dims, rows)
 
 
+def _together(side: Side, slot: Slot) -> Side:
+    """A part whose dims are put together as its component sees them."""
+    if slot.groups is None:
+        return side
+    ends = list(itertools.accumulate(slot.groups))
+    runs = [side.dims[end - count : end] for end, count in zip(ends, slot.groups, strict=True)]
+    return replace(side, dims=tuple(run[0] for run in runs), tails=tuple(run[1:] for run in runs))
+
+
 def _without_units(side: Side, shape: tuple[int, ...]) -> Side:
+    if side.tails:
+        return side
     return Side(side.tensor, tuple(dim for dim in side.dims if shape[dim] != 1), side.rows)
 
 

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product, atoms, children, restrict
+from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product, atoms, children, product, restrict
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
 from wsel_graph.coupling.neighbours import Order
@@ -18,6 +18,9 @@ from wsel_graph.matching.sides import Piece, Side
 from wsel_graph.planner.align import Leaf, Misaligned, align
 from wsel_graph.planner.rows import rows
 from wsel_graph.planner.unfit import Unfit, all_of
+
+HEADS = frozenset({"heads", "groups", "queries"})
+"""Roles of what attention computes side by side."""
 
 
 @dataclass(slots=True, eq=False)
@@ -167,6 +170,8 @@ class Joints:
             leaves, cores = self._aligned(ours, theirs)
         except Misaligned as fault:
             raise self.misaligned(piece, number, fault) from None
+        if (piece.student.tails or piece.teacher.tails) and not self._are_told_apart(leaves):
+            raise self.misaligned(piece, number, Misaligned(ours, theirs))  # heads meet head channels
         paired = PairedDim(piece, number, ours, theirs, leaves, cores)
         for leaf in leaves:
             if leaf.whole:
@@ -201,6 +206,14 @@ class Joints:
         if ours is not None or theirs is not None:
             return ours is theirs
         return self._groups[student].role == self._groups[teacher].role
+
+    def _are_told_apart(self, leaves: Iterable[Leaf]) -> bool:
+        """Whether roles show which of several dims is which: heads meet heads, and their channels are the one other."""
+        atoms_of = [(leaf.student, leaf.teacher) for leaf in leaves]
+        roles = [[self._groups[a].role if isinstance(a, Atom) else "" for a in pair] for pair in atoms_of]
+        agree = all(pair[0] == pair[1] or not all(pair) or HEADS.isdisjoint(pair) for pair in roles)
+        others = [pair for pair in roles if not HEADS.intersection(pair)]
+        return agree and len(others) < 2
 
     def _take_whole(self, leaf: Leaf, place: str) -> None:
         alone = [Leaf(atom, UNIT) for atom in atoms(leaf.student)] + [Leaf(UNIT, atom) for atom in atoms(leaf.teacher)]
@@ -272,7 +285,11 @@ class Joints:
 def _axis(graph: ModelGraph, side: Side, number: int) -> Axis | None:
     """The axis of one dim of a part; None where the tensor's axis cannot be cut there."""
     dim, factor = side.own_dim(side.dims[number])
-    axis = graph.tensors[side.tensor].axes[dim]
+    axis = (
+        product(*(graph.tensors[side.tensor].axes[own] for own in side.run(number)))
+        if side.tails
+        else (graph.tensors[side.tensor].axes[dim])
+    )
     if factor is not None:
         return children(axis)[factor]
     if side.rows is None or side.rows[0] != dim:
