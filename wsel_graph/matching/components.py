@@ -42,6 +42,7 @@ class Slot:
         again: Whether it takes part in that weight several times.
         groups: How many of `dims`, one after another, make each dim that the component sees, row-major: heads and
             their channels as two dims of a tensor. None where each makes one.
+        at: Own dims of which the component sees one element, with that element: an expert of a stack.
     """
 
     tensor: str
@@ -52,6 +53,7 @@ class Slot:
     rivals: tuple[str, ...] = field(default=(), compare=False)
     again: bool = field(default=False, compare=False)
     groups: tuple[int, ...] | None = None
+    at: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

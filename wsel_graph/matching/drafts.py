@@ -218,20 +218,21 @@ def _slot(draft: Draft, name: str, leaf: Leaf, part: int | None) -> Slot:
     if dims is None and (merges := leaf.merges()) is not None and any(merges):
         merges = tuple(dims for dims in merges if dims)
         return Slot(leaf.name, tuple(itertools.chain(*merges)), shape=leaf.shape, groups=tuple(map(len, merges)))
+    at = tuple((dim, leaf.starts()[dim]) for dim in _hidden_dims(leaf)) if dims is not None else ()
     if dims is None or draft.features is None:
-        return Slot(leaf.name, dims, shape=leaf.shape)
+        return Slot(leaf.name, dims, shape=leaf.shape, at=at)
     feature = next((i for i in reversed(range(len(dims))) if leaf.shape[dims[i]] >= draft.features), None)
     if name == "weight" and len(dims) > 1:
         feature = len(_hidden_dims(leaf)) if draft.leading else len(dims) - 2
     if feature is None:
-        return Slot(leaf.name, dims, shape=leaf.shape)
+        return Slot(leaf.name, dims, shape=leaf.shape, at=at)
     start = leaf.starts()[dims[feature]]
     rows = range(start, start + draft.features)
     if part is not None:
         flags = part.to_bytes(draft.features, "little")
         rows = tuple(start + i for i, flag in enumerate(flags) if flag)  # type: ignore[assignment]
     whole = len(rows) == leaf.shape[dims[feature]]
-    return Slot(leaf.name, dims, feature, None if whole else tuple(rows), leaf.shape)
+    return Slot(leaf.name, dims, feature, None if whole else tuple(rows), leaf.shape, at=at)
 
 
 def own_dims(leaf: Leaf) -> tuple[int, ...] | None:

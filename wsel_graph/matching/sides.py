@@ -15,6 +15,7 @@ class Side:
         rows: An own dim and the zero-based elements of it that belong to the part; None for the whole tensor.
         tails: For every entry of `dims` the own dims that follow it, so that they make one axis, row-major; empty where
             no dims are put together.
+        at: Own dims of which the part has one element, with that element; they are not among `dims`.
         split: An own dim and the sizes into which it is taken apart, row-major; `dims` then count these instead.
     """
 
@@ -23,6 +24,7 @@ class Side:
     rows: tuple[int, tuple[int, ...]] | None = None
     split: tuple[int, tuple[int, ...]] | None = None
     tails: tuple[tuple[int, ...], ...] = ()
+    at: tuple[tuple[int, int], ...] = ()
 
     def own_dim(self, dim: int) -> tuple[int, int | None]:
         """The tensor's own dim behind an entry of `dims`, and which factor of it.

@@ -29,6 +29,9 @@ def make_copy(
     """
     taken = [range(size) for size in piece.teacher.unfolded(shapes[1])]  # type: list[Indices]
     filled = _part(piece.student, piece.student.unfolded(shapes[0]))
+    for lists, side in ((taken, piece.teacher), (filled, piece.student)):
+        for dim, element in side.at:
+            lists[dim] = range(element, element + 1)
     arriving = [len(indices) for indices in taken]
     for paired, layout in zip(dims, layouts, strict=True):
         theirs = piece.teacher.dims[paired.number]
