@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import MatchError
@@ -36,6 +36,7 @@ class Matching:
         notes: What was decided by names, and rules that match nothing.
         subjects: Every student tensor's component as selection rules see it, by the tensor's first name.
         required: Tensors that must be filled, each with the place of the rule that says so.
+        paired: Tensors that a rule paired, each with the place of that rule.
         exits: Where the paired blocks of every stage end.
         outlines: Student and teacher as they were seen, for reports.
     """
@@ -50,6 +51,7 @@ class Matching:
     required: Mapping[str, str]
     also: Mapping[str, tuple[tuple[Piece, ...], ...]]
     exits: tuple[PairedExits, ...] = ()
+    paired: Mapping[str, str] = field(default_factory=dict)
     outlines: tuple[Outline, ...] = ()
 
 
@@ -91,6 +93,7 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
         required,
         found.also,
         paired_exits(governing.student, governing.teacher, nodes),
+        {name: str(rule.at) for name, rule in rules.items() if rule.action == "pair"},
         _outlines(governing, nodes),
     )
 

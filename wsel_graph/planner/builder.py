@@ -76,7 +76,7 @@ class _Builder:
     def build(self) -> Plan:
         """The plan for everything that was paired and is not left out."""
         filled = [(name, own) for name, own in self.matching.pieces if name not in self.unfit]
-        joints = Joints(self.student, self.teacher)
+        joints = Joints(self.student, self.teacher, self.matching.paired)
         sources = {name: (own, *self.matching.also.get(name, ())) for name, own in filled}
         joints.add_pieces(dict.fromkeys(piece for pieces in sources.values() for own in pieces for piece in own))
         chooser = Chooser(joints, self.elements, (self.student, self.teacher), self.matching.subjects)

@@ -7,7 +7,7 @@ which makes one choice: `student_size` elements out of `teacher_size`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product, atoms, children, product, restrict
@@ -31,6 +31,11 @@ class Joint:
     teacher: list[Atom] = field(default_factory=list)
     places: list[str] = field(default_factory=list)  # student dims that were aligned, "name:dim"
     whole_at: str = ""  # the place that needs all elements, because the two models build it differently
+
+    def meets(self, paired: PairedDim) -> bool:
+        """Whether an atom of a paired dim is one of these."""
+        own = {*self.student, *self.teacher}
+        return any(atom in own for axis in (paired.student, paired.teacher) for atom in atoms(axis))
 
     @property
     def student_size(self) -> int:
@@ -68,12 +73,16 @@ class PairedDim:
 class Joints:
     """Pairs dims one after another and keeps the connected sets.
 
+    Args:
+        paired: Student tensors that a rule paired, each with the place of that rule: errors name it.
+
     Attributes:
         dims: Every paired dim, by piece, in the order of its dims.
     """
 
-    def __init__(self, student: ModelGraph, teacher: ModelGraph) -> None:
+    def __init__(self, student: ModelGraph, teacher: ModelGraph, paired: Mapping[str, str] | None = None) -> None:
         self._student, self._teacher = student, teacher
+        self._paired = paired or {}
         self._of: dict[Atom, Joint] = {}
         self._groups = {group.atom: group for graph in (student, teacher) for group in graph.groups}
         self.dims: dict[Piece, list[PairedDim]] = {}
@@ -252,6 +261,7 @@ class Joints:
             f"The parts of size {fault.student.size} and {fault.teacher.size} do not correspond. "
             f"Change the student's layout, or pass keep=[{piece.student.tensor!r}]."
         )
+        message = self._told(message, [piece])
         why = f"built differently: {ours.notation}, the teacher's {theirs.notation}"
         return Unfit(message, [piece.student.tensor], why)
 
@@ -267,8 +277,19 @@ class Joints:
                     f"the tensors of one of them at the student's own values, such as keep=[{_example(joint)!r}]."
                 )
                 why = f"the {word} has sizes {' and '.join(map(str, sorted(by_size)))} where the {other} has one axis"
-                return Unfit(message, self._fewest(set(side), word), why)
+                touching = [piece for piece, dims in self.dims.items() if any(map(joint.meets, dims))]
+                return Unfit(self._told(message, touching), self._fewest(set(side), word), why)
         return None
+
+    def _told(self, message: str, pieces: Iterable[Piece]) -> str:
+        """An error text, after the rules that paired some of the tensors that it is about."""
+        rules = {
+            f"{self._paired[piece.student.tensor]}: the rule pairs {piece.student.tensor} with {piece.teacher.tensor}, "
+            "whose axes are coupled to others that do not fit:"
+            for piece in pieces
+            if piece.student.tensor in self._paired
+        }
+        return "\n".join([*sorted(rules), message])
 
     def _fewest(self, side: set[Atom], word: str) -> list[str]:
         """The student tensors that meet these atoms at another size than most of them do."""
