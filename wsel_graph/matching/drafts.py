@@ -10,7 +10,7 @@ from torch import fx
 
 from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.capture.schemas import bind
-from wsel_graph.matching.components import ComponentGraph, Edge, Node, Slot
+from wsel_graph.matching.components import LIGHT, ComponentGraph, Edge, Node, Slot
 from wsel_graph.matching.weights import Leaf, Weights
 
 COMPUTED = frozenset({"linear", "conv"})
@@ -57,7 +57,8 @@ class Draft:
         """Hold the parameters of one argument, each under a name that says how it takes part."""
         alike: dict[str, list[Leaf]] = {}
         for i, leaf in enumerate(weights.leaves):
-            apart = leaf.path and (len(weights.leaves) > 1 or (self.label in COMPUTED and leaf.seen is None))
+            computed = self.label in LIGHT or (self.label in COMPUTED and leaf.seen is None)
+            apart = leaf.path and (len(weights.leaves) > 1 or computed)
             name = f"{slot} through {', '.join(leaf.path)}" if apart else slot if i == 0 else f"{slot}{i}"
             alike.setdefault(name, []).append(leaf)
         for name, leaves in alike.items():

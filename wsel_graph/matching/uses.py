@@ -49,7 +49,8 @@ class Uses:
         flows = [value for _, value in others if isinstance(value, Flow)]
         if len(flows) == len(held) == 1 and ops.is_pointwise_op(node.target):
             if held[0].vector:
-                return self._rescaled(node, name, flows[0], held[0])
+                argument = next(argument for argument, value in operands if isinstance(value, Weights))
+                return self._rescaled(node, name, flows[0], (argument, held[0]))
             if name in ("aten::add", "aten::add_") and bind(node.target, node.args, node.kwargs)["alpha"] == 1:
                 return self._shifted(node, flows[0], held[0])
         return None
@@ -72,16 +73,18 @@ class Uses:
         inner.add_slot("bias", replace(leaf, seen=seen, folds=(len(inner.made),)))
         return replace(flow, direct=read_once(node))
 
-    def _rescaled(self, node: fx.Node, name: str, flow: Flow, vector: Weights) -> Flow:
+    def _rescaled(self, node: fx.Node, name: str, flow: Flow, operand: tuple[str, Weights]) -> Flow:
         """A vector added (a bias, where one can stand) or multiplied (a norm's, where the input was normalised)."""
+        argument, vector = operand
         inner = self._growth.drafts[flow.source]
-        if ops.is_additive(name) and flow.direct and not flow.tags and inner.can_take_bias:
+        slot = _added_as(node, name, argument) if ops.is_additive(name) else _multiplied_as(name, argument)
+        plain = slot == "bias" and not vector.leaves[0].path and bind(node.target, node.args, node.kwargs)["alpha"] == 1
+        if plain and flow.direct and not flow.tags and inner.can_take_bias:
             inner.add_slot("bias", vector.leaves[0])
             return replace(flow, direct=read_once(node))
         label = "shift" if ops.is_additive(name) else ops.join_label(name)
         if ops.is_multiplicative(name):
             label = "norm" if is_normalised(flow) else "scale"
-        slot = "bias" if label == "shift" else "weight"
         return self._growth.new(
             node, Draft.holding(label, {slot: vector}, [replace(flow, tags=frozenset()).edge("self")])
         )
@@ -93,6 +96,8 @@ class Uses:
         flow = next((factor for factor in factors if isinstance(factor, Flow)), None)
         weight = next((factor for factor in factors if isinstance(factor, Weights)), None)
         if flow is None or weight is None or not isinstance(bias, Weights) or not (weight.vector and bias.vector):
+            return None
+        if bind(node.target, node.args, node.kwargs)["value"] != 1:
             return None
         label = "norm" if is_normalised(flow) else "scale"
         edges = [replace(flow, tags=frozenset()).edge("self")]
@@ -178,3 +183,19 @@ class Uses:
         dim %= len(facts.shape)
         numbers = torch.arange(draft.features, dtype=torch.int32, device="cpu")
         return numbers.view(-1, *([1] * (len(facts.shape) - dim - 1))).expand(facts.shape)
+
+
+def _added_as(node: fx.Node, name: str, argument: str) -> str:
+    """What a vector is called that is added to an activation: a bias, unless a sign or a factor tells it from one."""
+    word = name.partition("::")[2].removesuffix("_")
+    positive = {"add": ("self", "other"), "sub": ("self",), "rsub": ("other",)}[word]
+    slot = "bias negated" if argument not in positive else "bias" if word == "add" else "bias less the input"
+    alpha = bind(node.target, node.args, node.kwargs).get("alpha", 1)
+    return f"{slot} times {alpha}" if alpha != 1 and argument == ("self" if word == "rsub" else "other") else slot
+
+
+def _multiplied_as(name: str, argument: str) -> str:
+    """What a vector is called that is put together with an activation in another way: a weight, unless one divides."""
+    if not (ops.is_multiplicative(name) and "div" in name):
+        return "weight"
+    return "weight inverted" if argument == "other" else "weight over the input"
