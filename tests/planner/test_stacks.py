@@ -14,7 +14,7 @@ import wsel_graph as ws
 from tests.planner.planted import planted, randomized
 from tests.zoo.torchvision_stub import install
 from wsel_graph.coupling.verify import relative_error
-from wsel_graph.errors import MatchError
+from wsel_graph.errors import MatchError, PlanError
 
 install()
 import transformers  # noqa: E402
@@ -29,12 +29,23 @@ class Experts(nn.Module):
     Args:
         stacked: One parameter for all experts, gate and value fused in it; else a linear each.
         dense: Every expert sees all tokens; else only those that chose it.
+        reverse: The experts run in the opposite order.
+        equal: Who chose an expert is found by comparing numbers, else in a mask.
     """
 
     def __init__(
-        self, width: int, hidden: int, count: int, *, stacked: bool, dense: bool, reverse: bool = False
+        self,
+        width: int,
+        hidden: int,
+        count: int,
+        *,
+        stacked: bool,
+        dense: bool,
+        reverse: bool = False,
+        equal: bool = False,
     ) -> None:
         super().__init__()
+        self.equal = equal
         self.router, self.dense, self.order = nn.Linear(width, count, bias=False), dense, list(range(count))
         self.stacked = stacked
         if reverse:
@@ -55,6 +66,7 @@ class Experts(nn.Module):
         return y
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, tokens, width) to the same."""
         scores, chosen = self.router(x.flatten(0, 1)).softmax(-1).topk(2, -1)
         mask = F.one_hot(chosen, len(self.order)).permute(2, 1, 0)
         flat, full = (
@@ -66,7 +78,7 @@ class Experts(nn.Module):
             if self.dense:
                 total = total + self.expert(number, flat) * full[:, number : number + 1]
             else:
-                rank, row = torch.where(mask[number])
+                rank, row = torch.where(number == chosen.T if self.equal else mask[number])
                 total = total.index_add(0, row, self.expert(number, flat[row]) * scores[row, rank, None])
         return total.view_as(x)
 
@@ -162,6 +174,28 @@ def test_experts_in_another_order_are_never_exchanged(stacked: bool, dense: bool
 def test_mixtral(listed: bool, hidden: int) -> None:
     pair = mixtral(hidden, listed=listed), mixtral(listed=not listed)
     assert distance(*pair, IDS, lambda net: net(**IDS).logits) < 1e-9
+
+
+FORMS = [{"dense": True}, {"dense": False}, {"dense": False, "equal": True}]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=["dense", "mask", "equal"])
+def test_fewer_experts_are_the_first_ones(form: dict[str, bool]) -> None:
+    """Experts are paired by their numbers, so a router's rows have to be the first too."""
+    student, teacher = Net(6, 2, stacked=False, **form), Net(6, stacked=False, **form)
+    with torch.no_grad():
+        randomized(student, 1), randomized(teacher, 2)
+    with pytest.raises(PlanError, match=r"router.weight:0: size 2 in the student, 4 in the teacher.*overrides="):
+        ws.plan(student, teacher, TOKENS)
+    first, others = ({f"blocks.{i}.router.weight:0": rows for i in range(2)} for rows in ([0, 1], [1, 3]))
+    with pytest.raises(
+        PlanError, match=r"elements \[1, 3\] of teacher .*router.weight are.* Take the first ones, \[0, 1\]"
+    ):
+        ws.plan(student, teacher, TOKENS, overrides=others)
+    ws.initialize(student, teacher, TOKENS, overrides=first)
+    given = dict(teacher.named_parameters())
+    for name, tensor in student.named_parameters():
+        assert torch.equal(tensor, given[name][:2] if "router" in name else given[name])
 
 
 def test_a_stack_of_which_a_part_is_used_is_refused() -> None:

@@ -18,6 +18,7 @@ from wsel_graph.matching.components import TURNED, ComponentGraph
 from wsel_graph.matching.drafts import finish
 from wsel_graph.matching.growth import Growth
 from wsel_graph.matching.reading import (
+    compared_with,
     cut_words,
     in_order,
     moves_last_dim,
@@ -272,7 +273,8 @@ class _Walk:
         if len(sources) > 1 or (product and len(flows) > 1):
             label = "contract" if name in ops.PRODUCTS else ops.join_label(name)
             return self._growth.join(node, label, in_order(node, name, flows))
-        tags = ops.tags_of(node.target).union(*(flow.tags for _, flow in flows), normalised_across(node))
+        words = normalised_across(node) | compared_with(node)
+        tags = ops.tags_of(node.target).union(*(flow.tags for _, flow in flows), words)
         first = flows[0][1]
         if len(flows) == 1 and first.index is not None and ops.is_pointwise_op(node.target):
             facts = node.meta["value"]

@@ -53,6 +53,14 @@ def cut_words(node: fx.Node, name: str) -> frozenset[str]:
     return frozenset({f"from {start or 0}"})
 
 
+def compared_with(node: fx.Node) -> frozenset[str]:
+    """The number of the part that a comparison picks out: of the experts that a router chose, those equal to 2."""
+    if ops.name_of(node.target) != "aten::eq":
+        return frozenset()
+    other = bind(node.target, node.args, node.kwargs).get("other")
+    return frozenset({f"from {other}"}) if isinstance(other, int) and not isinstance(other, bool) else frozenset()
+
+
 def written_at(target: fx.Node) -> frozenset[str]:
     """From where the part of a memory is taken that a node writes to."""
     found: frozenset[str] = frozenset()
