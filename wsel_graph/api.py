@@ -22,6 +22,7 @@ from wsel_graph import notebook
 from wsel_graph.apply.memory import apply_plan
 from wsel_graph.apply.sharded import apply_sharded, spread
 from wsel_graph.apply.to_files import write_student
+from wsel_graph.capture.fake import refuse_fake
 from wsel_graph.coupling.graph import ModelGraph, trace
 from wsel_graph.coupling.statistics import Statistics
 from wsel_graph.errors import PlanError, WselError
@@ -336,6 +337,7 @@ def apply(
         OSError: If the files cannot be written.
     """
     _refuse_same(student, teacher)
+    refuse_fake(student=student, teacher=teacher)
     needed = {part.teacher for copy in plan.copies for part in copy.sources}
     if output is None:
         if max_shard_size is not None or dtype is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.utils import parametrizations
 
@@ -115,6 +115,40 @@ def test_a_teacher_in_a_file_is_read_in_parts(
     written = load_file(output)
     assert written.keys() == student.state_dict().keys()
     assert all(torch.equal(written[name], tensor) for name, tensor in student.state_dict().items())
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+@pytest.mark.parametrize(("name", "shape"), [("Norm", "2x3x8x8"), ("Tied", "2x3:int64")])
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "net."])
+def test_a_wrapped_teacher_starts_as_the_plain_one(
+    prefix: str, name: str, shape: str, suffix: str, models: str, run: Callable[..., Run], tmp_path: Path
+) -> None:
+    """As compilation, data parallelism and trainers save it; the safetensors of tied tensors hold one of them."""
+    state = Named(f"{models}:{name}", {"width": 16}).build(5).state_dict()
+    kept = {key: tensor.clone() for key, tensor in state.items() if key != "head.weight"}
+    save_file(kept, tmp_path / "plain.safetensors")
+    file = tmp_path / f"wrapped{suffix}"
+    wrapped = {f"{prefix}{key}": tensor for key, tensor in kept.items()}
+    save_file(wrapped, file) if suffix == ".safetensors" else torch.save({"state_dict": wrapped, "epoch": 3}, file)
+    made = []
+    for weights in (tmp_path / "plain.safetensors", file):
+        output = tmp_path / f"from_{weights.stem}.safetensors"
+        done = run(
+            "init", *options(f"{models}:{name}"), "--input", shape, "--teacher-weights", weights, "--student-weights",
+            own(models, name, prefix, tmp_path), "--output", output, "--no-report",
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        made.append(load_file(output))
+    plain, found = made
+    assert plain.keys() == found.keys()
+    assert all(torch.equal(plain[key], tensor) for key, tensor in found.items())
+
+
+def own(models: str, name: str, prefix: str, folder: Path) -> Path:
+    """The student's own values, wrapped too."""
+    state = Named(f"{models}:{name}", {}).build(7).state_dict()
+    torch.save({f"{prefix}{key}": tensor for key, tensor in state.items()}, folder / "own.pt")
+    return folder / "own.pt"
 
 
 @pytest.mark.parametrize("name", ["Looks", "Decides"])

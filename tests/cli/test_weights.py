@@ -180,12 +180,25 @@ def test_tied_names_may_be_left_out(left_out: str, tmp_path: Path) -> None:
         load_weights(Language(8, tied=False), tmp_path / "a.safetensors", "teacher")
 
 
-def test_data_parallel_names(tmp_path: Path) -> None:
-    model = filled(mlp(8))
-    save_file({f"module.{name}": tensor for name, tensor in model.state_dict().items()}, tmp_path / "a.safetensors")
-    fresh = mlp(8)
-    load_weights(fresh, tmp_path / "a.safetensors", "teacher")
-    assert torch.equal(fresh[0].weight, model[0].weight)
+def lightning(state: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """A trainer's checkpoint: the network is an attribute of what was trained, and there is more in the file."""
+    more = {"epoch": 3, "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 0.1}]}]}
+    return {"state_dict": {**state, "loss.weight": torch.ones(3)}, "hyper_parameters": {"width": 8}, **more}
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".ckpt"])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "net._orig_mod."])
+def test_names_of_wrapped_models(prefix: str, suffix: str, tied: bool, tmp_path: Path) -> None:
+    model, fresh, file = filled(Language(8, tied=tied)), Language(8, tied=tied), tmp_path / f"a{suffix}"
+    state = {f"{prefix}{name}": tensor.clone() for name, tensor in model.state_dict().items()}
+    if tied:
+        del state[f"{prefix}embed.weight"]
+    save_file(state, file) if suffix == ".safetensors" else torch.save(
+        lightning(state) if suffix == ".ckpt" else state, file
+    )
+    load_weights(fresh, file, "teacher")
+    assert all(torch.equal(tensor, fresh.state_dict()[name]) for name, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,35 @@ def test_a_pair_of_tensors_that_cannot_correspond(planned: Planned) -> None:
     )
 
 
+class Branches(nn.Module):
+    """Two hidden layers side by side, of any widths."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__()
+        self.p, self.q = nn.Linear(7, one), nn.Linear(7, other)
+        self.from_p, self.from_q = nn.Linear(one, 3), nn.Linear(other, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.from_p(self.p(x).relu()) + self.from_q(self.q(x).tanh())
+        return y
+
+
+def test_a_pair_that_breaks_a_coupled_axis_is_named(planned: Planned) -> None:
+    """And no other rule is."""
+    rules = 'components:\n  - pair: {student: "p.weight", teacher: "q.weight"}\n  - pair: {student: "*", teacher: "*"}'
+    with pytest.raises(ws.WselError) as caught:
+        planned(rules.replace('"*"', '"from_q.bias"'), Branches(4, 6), Branches(8, 12))
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith(
+        ":3:5: the rule pairs p.weight with q.weight, whose axes are coupled to others that do not fit:"
+    )
+    assert lines[1] == "axes of different size in the student correspond to one coupled group of the teacher:"
+    assert lines[2:4] == [
+        "  - size 4: p.weight dim 0, p.bias dim 0, from_p.weight dim 1",
+        "  - size 6: q.weight dim 0, q.bias dim 0, from_q.weight dim 1",
+    ]
+
+
 def test_a_pair_settles_an_ambiguity(planned: Planned) -> None:
     student = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 3))
     teacher = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 3))

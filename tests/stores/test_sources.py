@@ -14,6 +14,7 @@ from wsel_graph.errors import PlanError
 from wsel_graph.plan import Indices
 from wsel_graph.stores import TensorSource, open_source, rows
 from wsel_graph.stores.memory import put, select, transfer
+from wsel_graph.stores.naming import renaming
 
 SHAPES = {"matrix": (40, 24), "kernel": (6, 5, 3, 3), "bias": (40,), "scalar": (), "wide": (5, 9000), "none": (0, 4)}
 
@@ -175,6 +176,25 @@ def test_names_are_found_behind_one_prefix(tmp_path: Path) -> None:
     assert source.infos().keys() == {"a.weight", "b"}
     assert open_source(tmp_path / "teacher.safetensors", ["a.weight", "c"]).infos().keys() == wrapped.keys()
     assert open_source(tmp_path / "teacher.safetensors", ["step", "a.weight"]).infos().keys() == wrapped.keys()
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "found"),
+    [
+        pytest.param(
+            ["_orig_mod.0.a", "_orig_mod.b"], ["0.a", "b"], {"0.a": "_orig_mod.0.a", "b": "_orig_mod.b"}, id="c"
+        ),
+        pytest.param(["m.0._orig_mod.a", "m.b"], ["0.a", "b"], {"0.a": "m.0._orig_mod.a", "b": "m.b"}, id="a part"),
+        pytest.param(["0._orig_mod.a"], ["0.a"], {"0.a": "0._orig_mod.a"}, id="no prefix"),
+        pytest.param(["net.b"], [("a", "b")], {"b": "net.b"}, id="one of the tied"),
+        pytest.param(["net.x.a", "net.b"], ["a", "b"], None, id="two places"),
+        pytest.param(["x._orig_mod.a", "x.a", "b"], ["0.a"], None, id="two of one name"),
+        pytest.param(["a", "x.b"], ["a", "b"], None, id="one is plain"),
+        pytest.param(["a"], [], None, id="nothing wanted"),
+    ],
+)
+def test_renaming(held: list[str], wanted: list[str | tuple[str, ...]], found: dict[str, str] | None) -> None:
+    assert renaming(held, wanted) == found
 
 
 def test_two_prefixes_are_refused(tmp_path: Path) -> None:

@@ -181,9 +181,10 @@ def test_sizes(size: int | str) -> None:
     assert bytes_of(size) == {"5": 5, "5 gb": 5 * 10**9, "0.5GiB": 2**29, 7: 7}[size]
 
 
-@pytest.mark.parametrize("size", ["", "GB", "-5GB", "5 apples", 0, "0.1", True])
+@pytest.mark.parametrize("size", ["", "GB", "-5GB", "5 apples", "5XB", 0, "0.1", True])
 def test_odd_sizes(size: int | str) -> None:
-    with pytest.raises(PlanError, match="is no size; write 5GB, 500MB or a number of bytes"):
+    units = r"The units are B, KB, MB, GB, TB \(powers of 1000\) and KiB, MiB, GiB \(powers of 1024\)"
+    with pytest.raises(PlanError, match=f"is no size; write 5GB, 500MB or a number of bytes. {units}"):
         bytes_of(size)
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
+from wsel_graph.capture.fake import refuse_fake
 from wsel_graph.capture.inputs import Inputs, normalize_inputs, tensor_labels
 from wsel_graph.capture.masks import masks
 from wsel_graph.capture.memo import META
@@ -93,6 +94,7 @@ def capture(model: nn.Module | Any, example_inputs: Any, rung: str = "meta") -> 
     """
     model, example_inputs = _as_module(model, example_inputs)
     refuse_sharded(model)
+    refuse_fake(**{"the model": model, "the example inputs": example_inputs})
     states = collect_states(model)
     if not states:
         raise CaptureError(

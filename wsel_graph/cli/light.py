@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from wsel_graph.cli.weights import alike
 from wsel_graph.stores import open_source
 
 
@@ -56,7 +57,7 @@ def load_buffers(model: nn.Module, path: str | Path) -> None:
     state = model.state_dict(keep_vars=True)
     if not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise NeedsValuesError
-    source = open_source(path, list(state))
+    source = open_source(path, alike(state))
     try:
         held = {name: (tuple(info.shape), info.dtype.is_floating_point) for name, info in source.infos().items()}
         if held != {name: (tuple(tensor.shape), tensor.is_floating_point()) for name, tensor in state.items()}:

@@ -21,15 +21,16 @@ LISTED = 10
 # -- reading
 
 
-def read_weights(path: str | Path) -> Tensors:
+def read_weights(path: str | Path, wanted: Collection[tuple[str, ...]] = ()) -> Tensors:
     """The tensors of a checkpoint, by name.
 
     Args:
         path: Any that `stores.open_source` takes.
+        wanted: As `stores.open_source` has it: names in wrappers are found.
     Raises:
         PlanError: If there is no such file, or it holds anything else.
     """
-    source = open_source(path)
+    source = open_source(path, wanted)
     try:
         return {name: source.read(name, tuple(map(range, info.shape))) for name, info in source.infos().items()}
     finally:
@@ -49,7 +50,7 @@ def load_weights(model: nn.Module, path: str | Path, side: str) -> None:
             of a quantized checkpoint are codes, not weights.
     """
     wanted = model.state_dict(keep_vars=True)
-    state = unwrapped(read_weights(path), wanted)
+    state = read_weights(path, alike(wanted))
     if odd := list(_lossy(wanted, state)):
         listed = "".join(f"\n  - {fault}" for fault in odd[:LISTED]) + ("\n  - ..." if len(odd) > LISTED else "")
         raise PlanError(f"{path} holds other values than those of the {side}, which a cast would not give:{listed}")
@@ -64,10 +65,17 @@ def load_weights(model: nn.Module, path: str | Path, side: str) -> None:
         ) from error
 
 
-def unwrapped(state: Tensors, wanted: Collection[str]) -> Tensors:
-    """Names without the `module.` that data-parallel training puts before them, unless they are wanted that way."""
-    wrapped = all(name.startswith("module.") for name in state) and not any(n.startswith("module.") for n in wanted)
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()} if wrapped else state
+def alike(state: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Names of a state dict by the tensor that they name; a checkpoint may leave out all but one of them.
+
+    >>> alike({"embed": (weight := torch.ones(2)), "head": weight, "bias": torch.ones(1)})
+    [('embed', 'head'), ('bias',)]
+    """
+    groups: dict[object, list[str]] = {}
+    for name, value in state.items():
+        shared = isinstance(value, torch.Tensor) and value.numel()
+        groups.setdefault(geometry(value) if shared else name, []).append(name)
+    return [tuple(names) for names in groups.values()]
 
 
 def _lossy(wanted: Mapping[str, Any], state: Tensors) -> Iterator[str]:

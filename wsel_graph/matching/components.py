@@ -40,6 +40,9 @@ class Slot:
         shape: The tensor's own shape.
         rivals: All tensors that take part in one computed weight in the same way as this; empty where it is alone.
         again: Whether it takes part in that weight several times.
+        groups: How many of `dims`, one after another, make each dim that the component sees, row-major: heads and
+            their channels as two dims of a tensor. None where each makes one.
+        at: Own dims of which the component sees one element, with that element: an expert of a stack.
     """
 
     tensor: str
@@ -49,6 +52,8 @@ class Slot:
     shape: tuple[int, ...] = ()
     rivals: tuple[str, ...] = field(default=(), compare=False)
     again: bool = field(default=False, compare=False)
+    groups: tuple[int, ...] | None = None
+    at: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Pairs that contradict each other: towers of equal structure that two models run in another order.
 
 Segments are aligned in order of execution. Where whole branches are alike, that may exchange them; then a paired node
-reads another input, gives another result, or is another operand than its counterpart. Such branches are left open.
+reads another input, gives another result, is another operand than its counterpart, or takes another part of what it
+reads. Such branches are left open.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ from collections.abc import Callable, Iterable, Mapping
 from wsel_graph.matching.components import ComponentGraph, Edge, Node
 from wsel_graph.matching.signature import Detail, edge_mark
 
+PART = "from "
+"""How tags begin that say where a part of an activation begins."""
 SIGNS = frozenset({"neg", "inverse"})
 
 
 def contradictions(student: ComponentGraph, teacher: ComponentGraph, pairs: Mapping[int, int]) -> set[int]:
     """Student nodes in branches that their counterparts contradict."""
     roots = _reading_another_input(student, teacher, pairs)
-    ends = [*_other_results(student, teacher, pairs), *_other_operands(student, teacher, pairs)]
+    ends = [
+        *_other_results(student, teacher, pairs),
+        *_other_operands(student, teacher, pairs),
+        *_other_parts(student, teacher, pairs),
+    ]
     readers = {n: [reader for reader, _ in uses] for n, uses in enumerate(student.consumers)}
     sources = {n: [edge.source for edge in node.inputs] for n, node in enumerate(student.nodes)}
     return _apart(roots, readers.__getitem__) | _apart(ends, sources.__getitem__)
@@ -75,6 +82,26 @@ def _other_operands(student: ComponentGraph, teacher: ComponentGraph, pairs: Map
             if places and _place(node, i, edge) not in places:
                 found.append(edge.source)
     return found
+
+
+def _other_parts(student: ComponentGraph, teacher: ComponentGraph, pairs: Mapping[int, int]) -> list[int]:
+    """Nodes that take another part of an activation than their counterparts: experts that run in another order.
+
+    Where a part begins may be a size, which is another in a smaller model: only the same parts, exchanged, contradict.
+    """
+    read: dict[str, list[tuple[int, list[str], list[str]]]] = {}
+    for s, t in pairs.items():
+        ours, theirs = _parts(student.nodes[s]), _parts(teacher.nodes[t])
+        read.setdefault(student.nodes[s].label, []).append((s, ours, theirs))
+    found: list[int] = []
+    for nodes in read.values():
+        if sorted(ours for _, ours, _ in nodes) == sorted(theirs for _, _, theirs in nodes):
+            found.extend(s for s, ours, theirs in nodes if ours != theirs)
+    return found
+
+
+def _parts(node: Node) -> list[str]:
+    return sorted(tag for edge in node.inputs for tag in edge.tags if tag.startswith(PART))
 
 
 def _place(node: Node, number: int, edge: Edge) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,7 +10,7 @@ from torch import fx
 
 from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.capture.schemas import bind
-from wsel_graph.matching.components import ComponentGraph, Edge, Node, Slot
+from wsel_graph.matching.components import LIGHT, ComponentGraph, Edge, Node, Slot
 from wsel_graph.matching.weights import Leaf, Weights
 
 COMPUTED = frozenset({"linear", "conv"})
@@ -36,6 +37,7 @@ class Draft:
     slots: list[tuple[str, Leaf]] = field(default_factory=list)
     features: int | None = None  # size of the output feature axis, where it can be cut
     leading: bool = False  # the weight's first dim is that axis (a convolution's), else the last but one
+    made: tuple[int, ...] = ()  # dims of an einsum's result that it makes, from the last (-1)
     at: str = ""  # name of the graph node
     module: str = ""
     settings: str = ""
@@ -55,7 +57,8 @@ class Draft:
         """Hold the parameters of one argument, each under a name that says how it takes part."""
         alike: dict[str, list[Leaf]] = {}
         for i, leaf in enumerate(weights.leaves):
-            apart = leaf.path and (len(weights.leaves) > 1 or (self.label in COMPUTED and leaf.seen is None))
+            computed = self.label in LIGHT or (self.label in COMPUTED and leaf.seen is None)
+            apart = leaf.path and (len(weights.leaves) > 1 or computed)
             name = f"{slot} through {', '.join(leaf.path)}" if apart else slot if i == 0 else f"{slot}{i}"
             alike.setdefault(name, []).append(leaf)
         for name, leaves in alike.items():
@@ -213,20 +216,24 @@ def _mask_of(start: int, stop: int) -> int:
 
 def _slot(draft: Draft, name: str, leaf: Leaf, part: int | None) -> Slot:
     dims = own_dims(leaf)
+    if dims is None and (merges := leaf.merges()) is not None and any(merges):
+        merges = tuple(dims for dims in merges if dims)
+        return Slot(leaf.name, tuple(itertools.chain(*merges)), shape=leaf.shape, groups=tuple(map(len, merges)))
+    at = tuple((dim, leaf.starts()[dim]) for dim in _hidden_dims(leaf)) if dims is not None else ()
     if dims is None or draft.features is None:
-        return Slot(leaf.name, dims, shape=leaf.shape)
+        return Slot(leaf.name, dims, shape=leaf.shape, at=at)
     feature = next((i for i in reversed(range(len(dims))) if leaf.shape[dims[i]] >= draft.features), None)
     if name == "weight" and len(dims) > 1:
         feature = len(_hidden_dims(leaf)) if draft.leading else len(dims) - 2
     if feature is None:
-        return Slot(leaf.name, dims, shape=leaf.shape)
+        return Slot(leaf.name, dims, shape=leaf.shape, at=at)
     start = leaf.starts()[dims[feature]]
     rows = range(start, start + draft.features)
     if part is not None:
         flags = part.to_bytes(draft.features, "little")
         rows = tuple(start + i for i, flag in enumerate(flags) if flag)  # type: ignore[assignment]
     whole = len(rows) == leaf.shape[dims[feature]]
-    return Slot(leaf.name, dims, feature, None if whole else tuple(rows), leaf.shape)
+    return Slot(leaf.name, dims, feature, None if whole else tuple(rows), leaf.shape, at=at)
 
 
 def own_dims(leaf: Leaf) -> tuple[int, ...] | None:

@@ -18,6 +18,7 @@ from wsel_graph.matching.components import TURNED, ComponentGraph
 from wsel_graph.matching.drafts import finish
 from wsel_graph.matching.growth import Growth
 from wsel_graph.matching.reading import (
+    compared_with,
     cut_words,
     in_order,
     moves_last_dim,
@@ -196,7 +197,24 @@ class _Walk:
             for argument, flow in flowing
             if flow is not None
         ]
+        if name in ops.SUMS_OF_PRODUCTS:
+            return self._added_product(node, dict(tagged))
+        if name in ops.MIXES and "weight" not in dict(tagged):
+            name = "aten::add"  # (1 - w) x + w y, for a number or a constant w
         return self._combined(node, name, tagged)
+
+    def _added_product(self, node: fx.Node, flows: dict[str, Flow]) -> Value:
+        """`addcmul`: a product and a sum, as they are when they are written out."""
+        factors = [(argument, flow) for argument, flow in flows.items() if argument != "self"]
+        if not factors:
+            return self._combined(node, "aten::add", [*flows.items()])
+        product = self._combined(node, "aten::mul", factors)
+        if not isinstance(product, Flow):
+            return product
+        value = bind(node.target, node.args, node.kwargs).get("value", 1)
+        sign = frozenset({"neg"}) if isinstance(value, (int, float)) and value < 0 else frozenset()
+        terms: list[tuple[str, Flow]] = [("self", flows["self"])] if "self" in flows else []
+        return self._combined(node, "aten::add", [*terms, ("other", marked(product, sign))])
 
     def _without_flow(self, node: fx.Node, operands: list[Operand], weights: list[Weights]) -> Value | list[Value]:
         fixed = [value for _, value in operands if isinstance(value, Fixed)]
@@ -251,11 +269,12 @@ class _Walk:
     def _combined(self, node: fx.Node, name: str, flows: list[tuple[str, Flow]]) -> Value:
         """One flow goes on, several of one node are one again, and those of different nodes meet in a join."""
         sources = {flow.source for _, flow in flows}
-        product = name in ops.PRODUCTS or (ops.is_multiplicative(name) and disjoint([flow for _, flow in flows]))
+        product = name in ops.PRODUCTS or (_keeps_apart(name, flows) and disjoint([flow for _, flow in flows]))
         if len(sources) > 1 or (product and len(flows) > 1):
             label = "contract" if name in ops.PRODUCTS else ops.join_label(name)
             return self._growth.join(node, label, in_order(node, name, flows))
-        tags = ops.tags_of(node.target).union(*(flow.tags for _, flow in flows), normalised_across(node))
+        words = normalised_across(node) | compared_with(node)
+        tags = ops.tags_of(node.target).union(*(flow.tags for _, flow in flows), words)
         first = flows[0][1]
         if len(flows) == 1 and first.index is not None and ops.is_pointwise_op(node.target):
             facts = node.meta["value"]
@@ -264,6 +283,15 @@ class _Walk:
         masks = [flow.mask() for _, flow in flows]
         rows = None if None in masks else union(masks)
         return Flow(first.source, rows, tags)
+
+
+def _keeps_apart(name: str, flows: list[tuple[str, Flow]]) -> bool:
+    """Whether parts of one node that meet play different parts: a value and its gate, a mean and an exponential.
+
+    Sums of parts as they are only mix channels, as rotary codes do, in one of several ways to write them.
+    """
+    bent = ["act" in flow.tags for _, flow in flows]
+    return ops.is_multiplicative(name) or (ops.is_additive(name) and any(bent) and not all(bent))
 
 
 def _keeps_shape(node: fx.Node, value: Weights, operands: list[Operand]) -> bool:

@@ -61,6 +61,12 @@ FORMS: dict[str, Form] = {
 PRODUCTS = frozenset({"aten::matmul", "aten::mm", "aten::bmm", "aten::mv", "aten::einsum", "aten::baddbmm"})
 """Contractions: of two activations a join, of an activation and a parameter a linear component."""
 
+SUMS_OF_PRODUCTS = frozenset({"aten::addcmul", "aten::addcmul_"})
+"""A sum of an operand and the product of two others."""
+
+MIXES = frozenset({"aten::lerp", "aten::lerp_"})
+"""A weighted sum of two operands."""
+
 CUTS = frozenset(
     {
         "aten::slice", "aten::narrow", "aten::select", "aten::split", "aten::split_with_sizes", "aten::chunk",

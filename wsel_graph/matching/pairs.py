@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import MatchError
 from wsel_graph.matching.blocks import NO_BLOCK, NodePairs, pair_structures
 from wsel_graph.matching.chains import coupling_chains
+from wsel_graph.matching.consistency import PART
 from wsel_graph.matching.exits import PairedExits, paired_exits
 from wsel_graph.matching.names import pieces_by_name
 from wsel_graph.matching.outline import outline
@@ -36,6 +37,8 @@ class Matching:
         notes: What was decided by names, and rules that match nothing.
         subjects: Every student tensor's component as selection rules see it, by the tensor's first name.
         required: Tensors that must be filled, each with the place of the rule that says so.
+        paired: Tensors that a rule paired, each with the place of that rule.
+        numbered: Student tensors of whose results other components take elements by their numbers: of a router's.
         exits: Where the paired blocks of every stage end.
         outlines: Student and teacher as they were seen, for reports.
     """
@@ -51,6 +54,8 @@ class Matching:
     also: Mapping[str, tuple[tuple[Piece, ...], ...]]
     exits: tuple[PairedExits, ...] = ()
     outlines: tuple[Outline, ...] = ()
+    paired: Mapping[str, str] = field(default_factory=dict)
+    numbered: frozenset[str] = frozenset()
 
 
 NO_WISHES = Wishes()
@@ -92,6 +97,8 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
         found.also,
         paired_exits(governing.student, governing.teacher, nodes),
         _outlines(governing, nodes),
+        {name: str(rule.at) for name, rule in rules.items() if rule.action == "pair"},
+        _numbered(governing.student),
     )
 
 
@@ -101,6 +108,16 @@ def _outlines(governing: Governing, nodes: NodePairs) -> tuple[Outline, Outline]
     student = outline(governing.student, ours)
     chains = tuple(coupling_chains(governing.student.graph, student))
     return replace(student, chains=chains), outline(governing.teacher, theirs)
+
+
+def _numbered(student: Structure) -> frozenset[str]:
+    """Tensors of components whose result is taken apart from several numbers on."""
+    words: dict[int, set[str]] = {}
+    for node in student.components.nodes:
+        for edge in node.inputs:
+            words.setdefault(edge.source, set()).update(tag for tag in edge.tags if tag.startswith(PART))
+    nodes = student.components.nodes
+    return frozenset(tensor for source, found in words.items() if len(found) > 1 for tensor in nodes[source].tensors)
 
 
 def _kept(governing: Governing, rules: Mapping[str, ComponentRule]) -> dict[str, str]:

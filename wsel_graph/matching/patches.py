@@ -15,7 +15,7 @@ def unfolded_patches(graph: ModelGraph, side: Side, rank: int) -> Side | None:
     Which factor of the input axis is which follows from the dims of the model's input that they come from; the
     kernel dims of `unfold` (im2col) come in the order of the spatial dims.
     """
-    if len(side.dims) != 2 or side.rows is not None or rank < 3:
+    if len(side.dims) != 2 or side.rows is not None or side.tails or side.at or rank < 3:
         return None
     out, into = side.dims
     factors = children(graph.tensors[side.tensor].axes[into])

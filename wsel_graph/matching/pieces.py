@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +15,8 @@ from wsel_graph.matching.structure import Structure
 
 Use = tuple[int, str, Slot]
 """Where a tensor is used: the node, the name of the slot, the slot."""
+Element = tuple[tuple[int, int], ...]
+"""One element of a stack: own dims, each with the element."""
 
 
 @dataclass(slots=True)
@@ -41,6 +45,9 @@ class PieceFinder:
         found = Found()
         pairs = nodes.pairs
         for tensor, uses in self._uses.items():
+            if (stacked := self._stacked(uses, pairs)) is not None:
+                self._find_stacked(tensor, stacked, nodes, found)
+                continue
             chosen = self._settled(uses, pairs)
             result = self._pieces(chosen, pairs) if not isinstance(chosen, int) else nodes.reasons.get(chosen, "")
             also = () if isinstance(chosen, int) or isinstance(result, str) else self._further(chosen, nodes, result)
@@ -56,6 +63,38 @@ class PieceFinder:
                     found.also[tensor] = also
                 found.notes.extend(self._disagreement(tensor, uses, pairs))
         return found
+
+    def _stacked(self, uses: list[Use], pairs: Mapping[int, int]) -> dict[Element, list[Use]] | None:
+        """The uses of every element of a stack, where the teacher has a tensor for each; None for other tensors."""
+        others = [dict(self._teacher.components.nodes[pairs[n]].slots).get(name) for n, name, _ in uses if n in pairs]
+        if not all(slot.at for _, _, slot in uses) or not others or any(other and other.at for other in others):
+            return None
+        found: dict[Element, list[Use]] = {}
+        for use in uses:
+            found.setdefault(use[2].at, []).append(use)
+        return found
+
+    def _find_stacked(self, tensor: str, stacked: Mapping[Element, list[Use]], nodes: NodePairs, found: Found) -> None:
+        """Pieces for a stack, those of every element, such as those of every expert."""
+        shape = self._student.graph.tensors[tensor].shape
+        pieces: list[Piece] = []
+        for uses in stacked.values():
+            chosen = self._settled(uses, nodes.pairs)
+            made = nodes.reasons.get(chosen, "") if isinstance(chosen, int) else self._pieces(chosen, nodes.pairs)
+            if not isinstance(made, str) and any(number in nodes.also for number, _, _ in uses):
+                made = "it is a stack, and the teacher's blocks that would be averaged hold a tensor for each element"
+            if isinstance(made, str):
+                found.reasons[tensor] = made or "the teacher has no counterpart"
+                return
+            pieces.extend(made)
+        count = math.prod(shape[dim] for dim, _ in next(iter(stacked)))
+        if len(stacked) < count or len({tuple(dim for dim, _ in at) for at in stacked}) > 1:
+            found.reasons[tensor] = (
+                f"only {len(stacked)} of the {count} elements of this stack take part on the example inputs: give "
+                "larger example inputs, so that every one is used"
+            )
+            return
+        found.pieces[tensor] = tuple(pieces)
 
     def _further(
         self, uses: list[Use], nodes: NodePairs, pieces: tuple[Piece, ...]
@@ -92,7 +131,7 @@ class PieceFinder:
         if student not in self._uses or other is None:
             whole = Slot(student, None), Slot(teacher, None)
         else:
-            whole = replace(self._uses[student][0][2], rows=None), replace(other, rows=None)
+            whole = replace(self._uses[student][0][2], rows=None, at=()), replace(other, rows=None, at=())
         made = self._piece(*whole)
         return made if isinstance(made, str) else (made,)
 
@@ -150,6 +189,10 @@ class PieceFinder:
         small = _side(ours, self._student.graph.tensors[ours.tensor].shape)
         large = _side(theirs, self._teacher.graph.tensors[theirs.tensor].shape)
         shapes = self._student.graph.tensors[ours.tensor].shape, self._teacher.graph.tensors[theirs.tensor].shape
+        if bool(ours.at) != bool(theirs.at):
+            small, large = _element(small, ours), _element(large, theirs)
+        if ours.groups != theirs.groups:
+            small, large = _together(small, ours), _together(large, theirs)
         if len(small.dims) != len(large.dims):
             small, large = _without_units(small, shapes[0]), _without_units(large, shapes[1])
         if len(small.dims) != len(large.dims):
@@ -192,8 +235,24 @@ def _side(slot: Slot, shape: tuple[int, ...]) -> Side:
     return Side(slot.tensor, dims, rows)
 
 
+def _element(side: Side, slot: Slot) -> Side:
+    """One element of a stack, as its component sees it."""
+    return replace(side, dims=tuple(dim for dim in side.dims if dim not in dict(slot.at)), at=slot.at)
+
+
+def _together(side: Side, slot: Slot) -> Side:
+    """A part whose dims are put together as its component sees them."""
+    if slot.groups is None:
+        return side
+    ends = list(itertools.accumulate(slot.groups))
+    runs = [side.dims[end - count : end] for end, count in zip(ends, slot.groups, strict=True)]
+    return replace(side, dims=tuple(run[0] for run in runs), tails=tuple(run[1:] for run in runs))
+
+
 def _without_units(side: Side, shape: tuple[int, ...]) -> Side:
-    return Side(side.tensor, tuple(dim for dim in side.dims if shape[dim] != 1), side.rows)
+    if side.tails:
+        return side
+    return replace(side, dims=tuple(dim for dim in side.dims if shape[dim] != 1))
 
 
 def _place(node: Node) -> str:

@@ -53,6 +53,14 @@ def cut_words(node: fx.Node, name: str) -> frozenset[str]:
     return frozenset({f"from {start or 0}"})
 
 
+def compared_with(node: fx.Node) -> frozenset[str]:
+    """The number of the part that a comparison picks out: of the experts that a router chose, those equal to 2."""
+    if ops.name_of(node.target) != "aten::eq":
+        return frozenset()
+    other = bind(node.target, node.args, node.kwargs).get("other")
+    return frozenset({f"from {other}"}) if isinstance(other, int) and not isinstance(other, bool) else frozenset()
+
+
 def written_at(target: fx.Node) -> frozenset[str]:
     """From where the part of a memory is taken that a node writes to."""
     found: frozenset[str] = frozenset()
@@ -107,17 +115,23 @@ def is_cut_later(node: fx.Node) -> bool:
     return False
 
 
-def as_equation_says(node: fx.Node, operands: list[Operand], weight: Weights) -> tuple[Weights, bool]:
-    """The weight of an einsum in the order (out, in), and whether its output features come last in the result."""
+def as_equation_says(node: fx.Node, operands: list[Operand], weight: Weights) -> tuple[Weights, bool, tuple[int, ...]]:
+    """The weight of an einsum in the order (out, in), whether its one axis of output features comes last, all of them.
+
+    Several axes that it makes, or sums over, are seen as one: heads and their channels. Those that it makes are dims of
+    the result, counted from the last one, -1; none where the parameter takes part in another way than a linear's.
+    """
     inputs, _, output = str(node.args[0]).replace(" ", "").partition("->")
     held = next(place for place, (_, value) in enumerate(operands) if isinstance(value, Weights))
     own, data = inputs.split(",")[held], inputs.split(",")[1 - held]
-    out = [letter for letter in own if letter in output and letter not in data]
-    into = [letter for letter in own if letter in data and letter not in output]
-    if len(own) != 2 or len(out) != 1 or len(into) != 1:
-        return weight.through(f"einsum {node.args[0]}", same_place=False), False
-    order = (own.index(out[0]), own.index(into[0]))
-    return weight.rearranged(lambda seen: seen.permute(order)), output.endswith(out[0])
+    out = [letter for letter in output if letter in own and letter not in data]
+    into = [letter for letter in data if letter in own and letter not in output]
+    if sorted(own) != sorted({*out, *into}) or not out or not into:
+        return weight.through(f"einsum {node.args[0]}", same_place=False), False, ()
+    order = [own.index(letter) for letter in (*out, *into)]
+    turned = weight.rearranged(lambda seen: seen.permute(order)).folded((len(out), len(into)))
+    made = tuple(output.index(letter) - len(output) for letter in out)
+    return turned, made == (-1,), made if "." not in output[output.index(out[0]) :] else ()
 
 
 def in_order(node: fx.Node, name: str, flows: list[tuple[str, Flow]]) -> list[tuple[str, Flow]]:

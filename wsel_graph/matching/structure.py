@@ -87,5 +87,6 @@ def _labelled_node(graph: ModelGraph, node: Node) -> Node:
     slot = dict(node.slots).get("weight")
     if node.label != "linear" or slot is None or slot.dims is None or len(slot.dims) < 2:
         return node
-    reasons = graph.pins_of(slot.tensor, slot.dims[1])
+    into = slot.groups[0] if slot.groups is not None else 1
+    reasons = graph.pins_of(slot.tensor, slot.dims[into]) if into < len(slot.dims) else None
     return replace(node, label="linear:position") if reasons and reasons <= {"position", "kernel"} else node

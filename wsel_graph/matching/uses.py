@@ -47,20 +47,44 @@ class Uses:
             label = "embedding" if all(value.direct for value in fixed) else "table"
             return self._growth.new(node, Draft.holding(label, {"weight": held[0]}))
         flows = [value for _, value in others if isinstance(value, Flow)]
-        if len(flows) == len(held) == 1 and held[0].vector and ops.is_pointwise_op(node.target):
-            return self._rescaled(node, name, flows[0], held[0])
+        if len(flows) == len(held) == 1 and ops.is_pointwise_op(node.target):
+            if held[0].vector:
+                argument = next(argument for argument, value in operands if isinstance(value, Weights))
+                return self._rescaled(node, name, flows[0], (argument, held[0]))
+            if name in ("aten::add", "aten::add_") and bind(node.target, node.args, node.kwargs)["alpha"] == 1:
+                return self._shifted(node, flows[0], held[0])
         return None
 
-    def _rescaled(self, node: fx.Node, name: str, flow: Flow, vector: Weights) -> Flow:
-        """A vector added (a bias, where one can stand) or multiplied (a norm's, where the input was normalised)."""
+    def _shifted(self, node: fx.Node, flow: Flow, added: Weights) -> Flow | None:
+        """A bias of several dims: an element for each that an einsum makes, of heads and their channels."""
         inner = self._growth.drafts[flow.source]
-        if ops.is_additive(name) and flow.direct and not flow.tags and inner.can_take_bias:
+        straight = any(source.name == inner.at for source in node.all_input_nodes)
+        if not (straight and flow.direct and not flow.tags and inner.can_take_bias and len(added.leaves) == 1):
+            return None
+        leaf = added.leaves[0]
+        if leaf.seen is None or leaf.folds is not None or leaf.seen.dim() < -min(inner.made, default=0):
+            return None
+        shape = node.meta["value"].shape
+        sizes = [shape[place] if place in inner.made else 1 for place in range(-leaf.seen.dim(), 0)]
+        if not inner.made or list(leaf.seen.shape) != sizes:
+            return None
+        others = [dim for dim in range(leaf.seen.dim()) if dim - leaf.seen.dim() not in inner.made]
+        seen = leaf.seen.permute([*others, *inner.made])[(0,) * len(others)]
+        inner.add_slot("bias", replace(leaf, seen=seen, folds=(len(inner.made),)))
+        return replace(flow, direct=read_once(node))
+
+    def _rescaled(self, node: fx.Node, name: str, flow: Flow, operand: tuple[str, Weights]) -> Flow:
+        """A vector added (a bias, where one can stand) or multiplied (a norm's, where the input was normalised)."""
+        argument, vector = operand
+        inner = self._growth.drafts[flow.source]
+        slot = _added_as(node, name, argument) if ops.is_additive(name) else _multiplied_as(name, argument)
+        plain = slot == "bias" and not vector.leaves[0].path and bind(node.target, node.args, node.kwargs)["alpha"] == 1
+        if plain and flow.direct and not flow.tags and inner.can_take_bias:
             inner.add_slot("bias", vector.leaves[0])
             return replace(flow, direct=read_once(node))
         label = "shift" if ops.is_additive(name) else ops.join_label(name)
         if ops.is_multiplicative(name):
             label = "norm" if is_normalised(flow) else "scale"
-        slot = "bias" if label == "shift" else "weight"
         return self._growth.new(
             node, Draft.holding(label, {slot: vector}, [replace(flow, tags=frozenset()).edge("self")])
         )
@@ -73,6 +97,8 @@ class Uses:
         weight = next((factor for factor in factors if isinstance(factor, Weights)), None)
         if flow is None or weight is None or not isinstance(bias, Weights) or not (weight.vector and bias.vector):
             return None
+        if bind(node.target, node.args, node.kwargs)["value"] != 1:
+            return None
         label = "norm" if is_normalised(flow) else "scale"
         edges = [replace(flow, tags=frozenset()).edge("self")]
         return self._growth.new(node, Draft.holding(label, {"weight": weight, "bias": bias}, edges))
@@ -80,13 +106,14 @@ class Uses:
     def _product(self, node: fx.Node, operands: list[Operand], weight: Weights, data: Value) -> Flow:
         """An activation times a parameter. On the right, the parameter lies (in, out); on the left, (out, in)."""
         right = isinstance(operands[-1][1], Weights)
-        einsum = ops.name_of(node.target) == "aten::einsum"
+        einsum, made = ops.name_of(node.target) == "aten::einsum", ()  # type: bool, tuple[int, ...]
         if right and not einsum and len(weight.leaves) == 1:
             weight = weight.rearranged(lambda seen: seen.mT if seen.dim() > 1 else seen)
         if einsum:
-            weight, right = as_equation_says(node, operands, weight)
+            weight, right, made = as_equation_says(node, operands, weight)
         edges = [data.edge("input")] if isinstance(data, Flow) else []
         draft = Draft.holding("linear", {"weight": weight}, edges)
+        draft.made = made
         draft.features = node.meta["value"].shape[-1] if right else None
         return self._growth.new(node, draft, self._index(node, draft, -1))
 
@@ -156,3 +183,19 @@ class Uses:
         dim %= len(facts.shape)
         numbers = torch.arange(draft.features, dtype=torch.int32, device="cpu")
         return numbers.view(-1, *([1] * (len(facts.shape) - dim - 1))).expand(facts.shape)
+
+
+def _added_as(node: fx.Node, name: str, argument: str) -> str:
+    """What a vector is called that is added to an activation: a bias, unless a sign or a factor tells it from one."""
+    word = name.partition("::")[2].removesuffix("_")
+    positive = {"add": ("self", "other"), "sub": ("self",), "rsub": ("other",)}[word]
+    slot = "bias negated" if argument not in positive else "bias" if word == "add" else "bias less the input"
+    alpha = bind(node.target, node.args, node.kwargs).get("alpha", 1)
+    return f"{slot} times {alpha}" if alpha != 1 and argument == ("self" if word == "rsub" else "other") else slot
+
+
+def _multiplied_as(name: str, argument: str) -> str:
+    """What a vector is called that is put together with an activation in another way: a weight, unless one divides."""
+    if not (ops.is_multiplicative(name) and "div" in name):
+        return "weight"
+    return "weight inverted" if argument == "other" else "weight over the input"

@@ -76,10 +76,11 @@ class _Builder:
     def build(self) -> Plan:
         """The plan for everything that was paired and is not left out."""
         filled = [(name, own) for name, own in self.matching.pieces if name not in self.unfit]
-        joints = Joints(self.student, self.teacher)
+        joints = Joints(self.student, self.teacher, self.matching.paired)
         sources = {name: (own, *self.matching.also.get(name, ())) for name, own in filled}
         joints.add_pieces(dict.fromkeys(piece for pieces in sources.values() for own in pieces for piece in own))
         chooser = Chooser(joints, self.elements, (self.student, self.teacher), self.matching.subjects)
+        self._check_numbered(joints, chooser)
         widths = Widths(chooser)
         layouts = Layouts(self.student, self.teacher, chooser)
         states = {state.name: state for state in self.student.captured.states}
@@ -131,6 +132,22 @@ class _Builder:
         factor = scale(self.student, self.teacher, dims, widths)
         lines = [layout.note for layout in laid if layout.note]
         return replace(made, parameter=state.kind == "parameter", scale=factor), lines
+
+    def _check_numbered(self, joints: Joints, chooser: Chooser) -> None:
+        """Elements that other components take by their numbers, such as an expert's, keep these numbers.
+
+        Raises:
+            PlanError: If others than the first are taken: the components that they belong to were not chosen with them.
+        """
+        for paired in (paired for dims in joints.dims.values() for paired in dims):
+            name, taken = paired.piece.student.tensor, list(chooser.taken(paired))
+            opaque = "opaque" in self.student.pins_on(paired.student)
+            if name in self.matching.numbered and opaque and taken != list(range(len(taken))):
+                raise PlanError(
+                    f"{paired.place}: elements {taken} of teacher {paired.piece.teacher.tensor} are asked for, and the "
+                    "graph takes its elements by their numbers: what belongs to each (an expert) is paired by its own "
+                    f"number, so that these would not fit. Take the first ones, {list(range(len(taken)))}."
+                )
 
     def _check_required(self, kept: Iterable[Kept]) -> None:
         for item in kept:

@@ -10,6 +10,7 @@ from wsel_graph.planner.align import Misaligned
 from wsel_graph.planner.joint import Joints, PairedDim
 from wsel_graph.planner.layout import Layout
 from wsel_graph.planner.merge import Terms
+from wsel_graph.planner.runs_of_dims import taken_apart, view_of_runs
 from wsel_graph.planner.unfit import Unfit
 
 Shape = tuple[int, ...]
@@ -28,15 +29,31 @@ def make_copy(
     """
     taken = [range(size) for size in piece.teacher.unfolded(shapes[1])]  # type: list[Indices]
     filled = _part(piece.student, piece.student.unfolded(shapes[0]))
+    for lists, side in ((taken, piece.teacher), (filled, piece.student)):
+        for dim, element in side.at:
+            lists[dim] = range(element, element + 1)
     arriving = [len(indices) for indices in taken]
     for paired, layout in zip(dims, layouts, strict=True):
-        ours, theirs = piece.student.dims[paired.number], piece.teacher.dims[paired.number]
+        theirs = piece.teacher.dims[paired.number]
         arriving[theirs] = len(layout.taken) if layout.resize is None else layout.resize.student_size
-        cut = layout.resize is not None and piece.teacher.split is not None
+        sides = (piece.student, piece.teacher)
+        cut = layout.resize is not None and (piece.teacher.split is not None or any(side.tails for side in sides))
         if arriving[theirs] != len(layout.filled) or cut:
             raise joints.misaligned(piece, paired.number, Misaligned(paired.student, paired.teacher))
-        taken[theirs] = compact(_within(piece.teacher, paired.number, layout.taken))
-        filled[ours] = compact(_within(piece.student, paired.number, layout.filled))
+        chosen = (piece.teacher, shapes[1], layout.taken, taken), (piece.student, shapes[0], layout.filled, filled)
+        for side, shape, positions, lists in chosen:
+            run = side.run(paired.number)
+            inside = _within(side, paired.number, positions)
+            apart = [inside] if len(run) == 1 else taken_apart(inside, [shape[dim] for dim in run])
+            if apart is None:
+                raise joints.misaligned(piece, paired.number, Misaligned(paired.student, paired.teacher))
+            for dim, elements in zip(run, apart, strict=True):
+                lists[dim] = compact(elements)
+    view = _view(piece, len(filled), tuple(arriving))
+    if piece.student.tails or piece.teacher.tails:
+        view = view_of_runs(piece, taken, filled)
+        if view is None:
+            raise joints.misaligned(piece, 0, Misaligned(dims[0].student, dims[0].teacher))
     region = _folded(piece.student, filled, shapes[0])
     whole = all(indices == range(size) for indices, size in zip(region, shapes[0], strict=True))
     return Copy(
@@ -46,7 +63,7 @@ def make_copy(
         _folded(piece.teacher, taken, shapes[1]),
         True,
         None if whole else region,
-        _view(piece, len(filled), tuple(arriving)),
+        view,
         tuple(layout.resize for layout in layouts if layout.resize is not None),
         mix=tuple(_mix(paired, layout.terms) for paired, layout in zip(dims, layouts, strict=True) if layout.terms),
     )
@@ -60,10 +77,11 @@ def _mix(paired: PairedDim, terms: Sequence[Terms]) -> Mix:
     """
     side, name = paired.piece.teacher, paired.piece.student.tensor
     dim, factor = side.own_dim(side.dims[paired.number])
-    if factor is not None:
+    if factor is not None or len(side.run(paired.number)) > 1:
+        what = "holds patches that are taken apart" if factor is not None else "is put together with others"
         message = (
-            f"{paired.place}: some of its elements are merged, and dim {dim} of teacher {side.tensor} holds patches "
-            f"that are taken apart to fit the student's. Select elements there (take: uniform) or pass keep=[{name!r}]."
+            f"{paired.place}: some of its elements are merged, and dim {dim} of teacher {side.tensor} {what} to fit "
+            f"the student's. Select elements there (take: uniform) or pass keep=[{name!r}]."
         )
         raise Unfit(message, [name], "its elements are merged, and its patches taken apart")
     indices = tuple(tuple(_within(side, paired.number, places)) for places, _ in terms)

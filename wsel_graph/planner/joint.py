@@ -7,10 +7,10 @@ which makes one choice: `student_size` elements out of `teacher_size`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product, atoms, children, restrict
+from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product, atoms, children, product, restrict
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
 from wsel_graph.coupling.neighbours import Order
@@ -18,6 +18,9 @@ from wsel_graph.matching.sides import Piece, Side
 from wsel_graph.planner.align import Leaf, Misaligned, align
 from wsel_graph.planner.rows import rows
 from wsel_graph.planner.unfit import Unfit, all_of
+
+HEADS = frozenset({"heads", "groups", "queries"})
+"""Roles of what attention computes side by side."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +31,11 @@ class Joint:
     teacher: list[Atom] = field(default_factory=list)
     places: list[str] = field(default_factory=list)  # student dims that were aligned, "name:dim"
     whole_at: str = ""  # the place that needs all elements, because the two models build it differently
+
+    def meets(self, paired: PairedDim) -> bool:
+        """Whether an atom of a paired dim is one of these."""
+        own = {*self.student, *self.teacher}
+        return any(atom in own for axis in (paired.student, paired.teacher) for atom in atoms(axis))
 
     @property
     def student_size(self) -> int:
@@ -65,12 +73,16 @@ class PairedDim:
 class Joints:
     """Pairs dims one after another and keeps the connected sets.
 
+    Args:
+        paired: Student tensors that a rule paired, each with the place of that rule: errors name it.
+
     Attributes:
         dims: Every paired dim, by piece, in the order of its dims.
     """
 
-    def __init__(self, student: ModelGraph, teacher: ModelGraph) -> None:
+    def __init__(self, student: ModelGraph, teacher: ModelGraph, paired: Mapping[str, str] | None = None) -> None:
         self._student, self._teacher = student, teacher
+        self._paired = paired or {}
         self._of: dict[Atom, Joint] = {}
         self._groups = {group.atom: group for graph in (student, teacher) for group in graph.groups}
         self.dims: dict[Piece, list[PairedDim]] = {}
@@ -167,6 +179,8 @@ class Joints:
             leaves, cores = self._aligned(ours, theirs)
         except Misaligned as fault:
             raise self.misaligned(piece, number, fault) from None
+        if (piece.student.tails or piece.teacher.tails) and not self._are_told_apart(leaves):
+            raise self.misaligned(piece, number, Misaligned(ours, theirs))  # heads meet head channels
         paired = PairedDim(piece, number, ours, theirs, leaves, cores)
         for leaf in leaves:
             if leaf.whole:
@@ -201,6 +215,14 @@ class Joints:
         if ours is not None or theirs is not None:
             return ours is theirs
         return self._groups[student].role == self._groups[teacher].role
+
+    def _are_told_apart(self, leaves: Iterable[Leaf]) -> bool:
+        """Whether roles show which of several dims is which: heads meet heads, and their channels are the one other."""
+        atoms_of = [(leaf.student, leaf.teacher) for leaf in leaves]
+        roles = [[self._groups[a].role if isinstance(a, Atom) else "" for a in pair] for pair in atoms_of]
+        agree = all(pair[0] == pair[1] or not all(pair) or HEADS.isdisjoint(pair) for pair in roles)
+        others = [pair for pair in roles if not HEADS.intersection(pair)]
+        return agree and len(others) < 2
 
     def _take_whole(self, leaf: Leaf, place: str) -> None:
         alone = [Leaf(atom, UNIT) for atom in atoms(leaf.student)] + [Leaf(UNIT, atom) for atom in atoms(leaf.teacher)]
@@ -239,6 +261,7 @@ class Joints:
             f"The parts of size {fault.student.size} and {fault.teacher.size} do not correspond. "
             f"Change the student's layout, or pass keep=[{piece.student.tensor!r}]."
         )
+        message = self._told(message, [piece])
         why = f"built differently: {ours.notation}, the teacher's {theirs.notation}"
         return Unfit(message, [piece.student.tensor], why)
 
@@ -254,8 +277,19 @@ class Joints:
                     f"the tensors of one of them at the student's own values, such as keep=[{_example(joint)!r}]."
                 )
                 why = f"the {word} has sizes {' and '.join(map(str, sorted(by_size)))} where the {other} has one axis"
-                return Unfit(message, self._fewest(set(side), word), why)
+                touching = [piece for piece, dims in self.dims.items() if any(map(joint.meets, dims))]
+                return Unfit(self._told(message, touching), self._fewest(set(side), word), why)
         return None
+
+    def _told(self, message: str, pieces: Iterable[Piece]) -> str:
+        """An error text, after the rules that paired some of the tensors that it is about."""
+        rules = {
+            f"{self._paired[piece.student.tensor]}: the rule pairs {piece.student.tensor} with {piece.teacher.tensor}, "
+            "whose axes are coupled to others that do not fit:"
+            for piece in pieces
+            if piece.student.tensor in self._paired
+        }
+        return "\n".join([*sorted(rules), message])
 
     def _fewest(self, side: set[Atom], word: str) -> list[str]:
         """The student tensors that meet these atoms at another size than most of them do."""
@@ -272,7 +306,11 @@ class Joints:
 def _axis(graph: ModelGraph, side: Side, number: int) -> Axis | None:
     """The axis of one dim of a part; None where the tensor's axis cannot be cut there."""
     dim, factor = side.own_dim(side.dims[number])
-    axis = graph.tensors[side.tensor].axes[dim]
+    axis = (
+        product(*(graph.tensors[side.tensor].axes[own] for own in side.run(number)))
+        if side.tails
+        else (graph.tensors[side.tensor].axes[dim])
+    )
     if factor is not None:
         return children(axis)[factor]
     if side.rows is None or side.rows[0] != dim:

@@ -22,6 +22,17 @@ def unexplained_message(student: ModelGraph, matching: Matching) -> str:
         f"{len(given)} student tensors have no counterpart in the teacher:\n" + "\n".join(listed) + "\n"
         f"To leave them at the student's own values, pass keep={roots!r}, or write in a rule file:\n"
         + _stub(roots, matching.candidates)
+        + _pairing([name for name, _ in given if name not in matching.candidates])
+    )
+
+
+def _pairing(names: list[str]) -> str:
+    """How to name the teacher's tensor, where the graphs do not show which it is."""
+    if not names:
+        return ""
+    return (
+        "\nWhere you know which teacher tensor corresponds, name it (globs on both sides pair many at once):\n"
+        f'    - pair: {{student: "{names[0]}", teacher: "..."}}'
     )
 
 

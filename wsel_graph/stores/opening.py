@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from wsel_graph.errors import PlanError
-from wsel_graph.plan import Indices
 from wsel_graph.stores.memory import MemorySource
+from wsel_graph.stores.naming import RenamedSource, renaming
 from wsel_graph.stores.pickled import PickledSource
 from wsel_graph.stores.safetensors_file import SafetensorsSource
 from wsel_graph.stores.shards import ShardedSource
-from wsel_graph.stores.source import TensorInfo, TensorSource
+from wsel_graph.stores.source import TensorSource
 
 Teacher = nn.Module | Mapping[str, torch.Tensor] | str | Path
 """What tensors are read from."""
@@ -31,15 +31,16 @@ PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 DISTRIBUTED = ".metadata"  # in a folder of torch.distributed.checkpoint
 
 
-def open_source(teacher: Teacher, wanted: Collection[str] = ()) -> TensorSource:
+def open_source(teacher: Teacher, wanted: Collection[str | tuple[str, ...]] = ()) -> TensorSource:
     """A source of tensors that are read a part at a time. Close it after use.
 
     Args:
         teacher: A module; a state dict; or the path of a `.safetensors` file, the index of a sharded checkpoint
             (`.json`), a pickled file (`.pt`, `.pth`, `.bin`, `.ckpt`; read with `weights_only=True`), a folder of
             `torch.distributed.checkpoint`, or a folder with one of the usual names in it.
-        wanted: Names that will be read. Where a file has none of them, but has all of them after one prefix, such as
-            the `module.` of data-parallel training, they are found there.
+        wanted: Names that will be read; a tuple where one of several will do. Where a file has none of them, but has
+            all of them after one prefix, such as the `module.` of data-parallel training, or with the levels that
+            wrappers put between, they are found there: see `naming.renaming`.
     Raises:
         PlanError: If there is no such file, or it is damaged, unsafe or of another kind.
 
@@ -50,11 +51,11 @@ def open_source(teacher: Teacher, wanted: Collection[str] = ()) -> TensorSource:
         return MemorySource(teacher)
     source = _opened(Path(teacher))
     try:
-        prefix = _prefix(source, wanted)
+        stored = renaming(source.infos(), wanted, source.where)
     except BaseException:
         source.close()
         raise
-    return _Prefixed(source, prefix) if prefix else source
+    return source if stored is None else RenamedSource(source, stored)
 
 
 def _opened(path: Path) -> TensorSource:
@@ -90,43 +91,3 @@ def _opened_shard(file: Path) -> TensorSource:
     if file.suffix in PICKLED:
         return PickledSource(file)
     raise PlanError(f"{file} is no shard: {', '.join(('.safetensors', *PICKLED))}")
-
-
-# -- prefixes
-
-
-def _prefix(source: TensorSource, wanted: Collection[str]) -> str:
-    """What every wanted name has before it in the source; empty where nothing is to be done."""
-    names = source.infos().keys()
-    if not wanted or not names or any(name in names for name in wanted):
-        return ""
-    first = min(wanted)
-    prefixes = [name.removesuffix(first) for name in names if name.endswith(f".{first}")]
-    fitting = sorted(prefix for prefix in prefixes if all(prefix + name in names for name in wanted))
-    if len(fitting) > 1:
-        raise PlanError(
-            f"{source.where} holds the teacher's tensors several times, as {fitting[0]}{first} and as "
-            f"{fitting[1]}{first}: save the one that you mean in a file of its own"
-        )
-    return fitting[0] if fitting else ""
-
-
-class _Prefixed:
-    """A source whose names are told without what they begin with."""
-
-    def __init__(self, source: TensorSource, prefix: str) -> None:
-        self.where = source.where
-        self._source, self._prefix = source, prefix
-
-    def infos(self) -> dict[str, TensorInfo]:
-        """Shape and dtype of the tensors that have the prefix."""
-        infos = self._source.infos().items()
-        return {name.removeprefix(self._prefix): info for name, info in infos if name.startswith(self._prefix)}
-
-    def read(self, name: str, indices: tuple[Indices, ...]) -> torch.Tensor:
-        """The elements of every dim."""
-        return self._source.read(self._prefix + name, indices)
-
-    def close(self) -> None:
-        """Let go of files."""
-        self._source.close()

@@ -37,7 +37,10 @@ def bytes_of(size: int | str) -> int:
     unit = UNITS.get((found[2] or "B").upper()) if found else None
     count = int(float(found[1]) * unit) if found and unit else 0
     if isinstance(size, bool) or count < 1:
-        raise PlanError(f"max_shard_size: {size!r} is no size; write 5GB, 500MB or a number of bytes")
+        raise PlanError(
+            f"max_shard_size: {size!r} is no size; write 5GB, 500MB or a number of bytes. The units are "
+            "B, KB, MB, GB, TB (powers of 1000) and KiB, MiB, GiB (powers of 1024)"
+        )
     return count
 
 
