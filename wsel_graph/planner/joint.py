@@ -110,7 +110,8 @@ class Joints:
         for dims in self.dims.values():
             dims.sort(key=lambda paired: paired.number)
             self._check_order(dims)
-        conflicts = [fault for joint in self.all if (fault := self._conflict(joint)) is not None]
+        found = (self._conflict(joint) or self._crossed(joint) for joint in self.all)
+        conflicts = [fault for fault in found if fault is not None]
         if conflicts:
             raise all_of(conflicts)
 
@@ -257,6 +258,33 @@ class Joints:
                 return Unfit(message, self._fewest(set(side), word), why)
         return None
 
+    def _crossed(self, joint: Joint) -> Unfit | None:
+        """The error for factors that correspond in order at one place and crosswise at another.
+
+        With four query heads, two for each key head, `(kv rep)` and `(rep kv)` have equal sizes; what else the factors
+        hang together with tells them apart.
+        """
+        if len(joint.student) < 2 or len(joint.teacher) < 2:
+            return None
+        mine, other = set(joint.student), set(joint.teacher)
+        for paired in (paired for dims in self.dims.values() for paired in dims):
+            if self._merges(paired.student, mine) and self._merges(paired.teacher, other):
+                name, teacher = paired.piece.student.tensor, paired.piece.teacher.tensor
+                dims = [self._student.tensors[name].notation, self._teacher.tensors[teacher].notation]
+                message = (
+                    f"the factors of dim {paired.dim} of student {name} stand in another order than those of teacher "
+                    f"{teacher}: they correspond crosswise to what they are coupled with.\n  student: {dims[0]}\n  "
+                    f"teacher: {dims[1]}\nAn example are query heads that share a key head, next to each other in the "
+                    f"one model and apart in the other. Lay them out as the teacher does, or pass keep=[{name!r}]."
+                )
+                return Unfit(message, [name], f"its dim {paired.dim} has its factors in another order in the teacher")
+        return None
+
+    def _merges(self, axis: Axis, atoms_: set[Atom]) -> bool:
+        """Whether several factors of one product are among these atoms, the pinned ones left out."""
+        own = [atom for atom in _factors(axis) if atom in atoms_ and not self.is_pinned(atom)]
+        return len(set(own)) > 1 or any(self._merges(child, atoms_) for child in children(axis))
+
     def _fewest(self, side: set[Atom], word: str) -> list[str]:
         """The student tensors that meet these atoms at another size than most of them do."""
         found: dict[int, list[str]] = {}
@@ -292,6 +320,11 @@ def _order(graph: ModelGraph, side: Side, axis: Axis) -> Order | None:
         return None
     cells = itertools.product(*(range(factors[place].size) for place in range(len(dims))))
     return tuple(tuple(cell[place] for _, place in known) for cell in cells)
+
+
+def _factors(axis: Axis) -> list[Atom]:
+    """The atoms that are factors of a product; nothing for other axes."""
+    return [child for child in children(axis) if isinstance(child, Atom)] if isinstance(axis, Product) else []
 
 
 def _alike(one: Axis, other: Axis) -> bool:
