@@ -17,6 +17,7 @@ from wsel_graph.matching import operators as ops
 from wsel_graph.matching.components import TURNED, ComponentGraph
 from wsel_graph.matching.drafts import finish
 from wsel_graph.matching.growth import Growth
+from wsel_graph.matching.orders import laid_together, orders_of, way_of
 from wsel_graph.matching.reading import (
     cut_words,
     in_order,
@@ -24,6 +25,7 @@ from wsel_graph.matching.reading import (
     normalised_across,
     numel,
     passed_on,
+    renamed_equation,
     replay,
     replayed_dims,
     step_of,
@@ -64,7 +66,8 @@ class _Walk:
             if node.op in ("placeholder", "get_attr"):
                 self._bases.setdefault(node.meta.get("storage"), node)
             if node.op == "placeholder":
-                self._values[node] = Fixed(from_input=True, direct=True, trail=f"input {node.meta.get('label', stamp)}")
+                way = f"input {node.meta.get('label', stamp)}"
+                self._values[node] = Fixed(from_input=True, direct=True, trail=way, way=way)
             elif node.op == "get_attr":
                 self._values[node] = self._attribute(node)
             elif node.op == "call_function":
@@ -77,7 +80,7 @@ class _Walk:
     def _attribute(self, node: fx.Node) -> Value:
         state = self._states.get(node.meta.get("state", ""))
         if state is None or not is_coupled_state(state):
-            return Fixed(from_input=False, trail=str(node.target))
+            return Fixed(from_input=False, trail=str(node.target), way=self._uses.way(str(node.target)))
         return parameter(state.name, state.tensor.shape, state.kind)
 
     # -- reading and writing memory
@@ -156,9 +159,12 @@ class _Walk:
 
     def _trailed(self, node: fx.Node, value: Value, operands: list[Operand]) -> Value:
         """The value with what this node adds to its trail; a node of the component graph begins a new one."""
-        if self._joined_by(value, node):
-            return value
-        return replace(value, trail=trail_of(node, operands))
+        if isinstance(value, Flow) and self._joined_by(value, node):
+            return replace(value, orders=orders_of(node, operands)) if laid_together(node) else value
+        trail = trail_of(node, operands)
+        if isinstance(value, Weights):
+            return replace(value, trail=trail)
+        return replace(value, trail=trail, way=way_of(node, operands), orders=orders_of(node, operands))
 
     def _operands(self, node: fx.Node) -> list[Operand]:
         found: list[Operand] = []
@@ -254,6 +260,8 @@ class _Walk:
         product = name in ops.PRODUCTS or (ops.is_multiplicative(name) and disjoint([flow for _, flow in flows]))
         if len(sources) > 1 or (product and len(flows) > 1):
             label = "contract" if name in ops.PRODUCTS else ops.join_label(name)
+            if name == "aten::einsum" and len(flows) > 2:
+                label = f"contract {renamed_equation(str(node.args[0]))}"
             return self._growth.join(node, label, in_order(node, name, flows))
         tags = ops.tags_of(node.target).union(*(flow.tags for _, flow in flows), normalised_across(node))
         first = flows[0][1]

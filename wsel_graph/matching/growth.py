@@ -10,7 +10,7 @@ from torch import fx
 
 from wsel_graph.matching.drafts import Draft, DraftEdge
 from wsel_graph.matching.reading import read_once, trail_of
-from wsel_graph.matching.values import Flow, Operand, Value, common_index, is_fixed
+from wsel_graph.matching.values import Fixed, Flow, Operand, Value, common_index, is_fixed
 from wsel_graph.matching.weights import Weights
 
 
@@ -41,6 +41,7 @@ class Growth:
         """Add a node; `index` numbers its output features, where they are cut later."""
         draft.at, draft.module = node.name, str(node.meta.get("module") or "")
         draft.trail = trail_of(node, [item for item in self.operands if not isinstance(item[1], Flow)])
+        draft.orders = tuple(order for _, value in self.operands if isinstance(value, Fixed) for order in value.orders)
         self.drafts.append(draft)
         return Flow(len(self.drafts) - 1, index=index, direct=read_once(node))
 
@@ -62,4 +63,4 @@ class Growth:
 
     def table(self, node: fx.Node, value: Weights) -> Flow:
         """A parameter that takes part as it is."""
-        return self.new(node, Draft.holding("table", {"weight": value}))
+        return replace(self.new(node, Draft.holding("table", {"weight": value})), way=value.shown())

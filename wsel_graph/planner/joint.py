@@ -281,9 +281,11 @@ class Joints:
         return None
 
     def _merges(self, axis: Axis, atoms_: set[Atom]) -> bool:
-        """Whether several factors of one product are among these atoms, the pinned ones left out."""
-        own = [atom for atom in _factors(axis) if atom in atoms_ and not self.is_pinned(atom)]
-        return len(set(own)) > 1 or any(self._merges(child, atoms_) for child in children(axis))
+        """Whether several factors of one product are among these atoms, not all of them pinned."""
+        own = {atom for atom in _factors(axis) if atom in atoms_}
+        if len(own) > 1 and not all(map(self.is_pinned, own)):
+            return True
+        return any(self._merges(child, atoms_) for child in children(axis))
 
     def _fewest(self, side: set[Atom], word: str) -> list[str]:
         """The student tensors that meet these atoms at another size than most of them do."""
