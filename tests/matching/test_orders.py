@@ -187,3 +187,70 @@ def test_what_reads_them_behind_a_norm_is_not_filled_either() -> None:
 
     with pytest.raises(ws.WselError, match=r"4 student tensors(?s:.*)norm\.weight(?s:.*)out\.weight"):
         ws.plan(code(-1), code(1), X.float())
+
+
+def test_heads_before_or_after_their_channels() -> None:
+    """Two heads of two channels: sizes do not tell `(heads head_dim)` from `(head_dim heads)`."""
+
+    def code(last: bool) -> Code:
+        def split(x: Tensor) -> Tensor:
+            return x.unflatten(-1, (2, 2)).permute(0, 3, 1, 2) if last else x.unflatten(-1, (2, 2)).transpose(1, 2)
+
+        def run(m: Code, x: Tensor) -> Tensor:
+            y = F.scaled_dot_product_attention(split(m.q(x)), split(m.k(x)), split(m.v(x)))
+            return m.out((y.permute(0, 2, 3, 1) if last else y.transpose(1, 2)).flatten(2))
+
+        return Code(run, **{name: nn.Linear(4, 4) for name in "qkv"}, out=nn.Linear(4, 3))
+
+    assert_transplanted(code(True), code(False), X)
+    with pytest.raises(ws.WselError, match="stand in another order than those of teacher"):
+        ws.plan(code(True), code(False), X.float())
+    assert ws.plan(code(True), code(True), X.float()).kept == ()
+
+
+def branches(order: str) -> Code:
+    """Three branches of equal structure, the second of which reads a pooled image."""
+
+    def run(m: Code, x: Tensor) -> Tensor:
+        x = m.stem(x).relu()
+        made = {name: getattr(m, name)(F.avg_pool2d(x, 3, 1, 1) if name == "b" else x) for name in order}
+        return m.out(torch.cat(list(made.values()), 1))
+
+    return Code(run, stem=nn.Conv2d(4, 4, 1), **{name: nn.Conv2d(4, 4, 1) for name in "abc"}, out=nn.Conv2d(12, 3, 1))
+
+
+def test_branches_that_are_concatenated_in_another_order() -> None:
+    """Each is paired by its place, so neither the branches nor what reads them correspond."""
+    image = torch.randn(2, 4, 8, 8)
+    assert_transplanted(branches("bac"), branches("abc"), image.double())
+    with pytest.raises(ws.WselError, match=r"6 student tensors(?s:.*)keep=\['a.\*', 'b.\*', 'out.\*'\]"):
+        ws.plan(branches("bac"), branches("abc"), image)
+
+
+def test_embeddings_of_columns_in_another_order() -> None:
+    columns = torch.tensor([[0, 1, 2], [2, 0, 1]])
+
+    def code(order: str) -> Code:
+        def run(m: Code, ids: Tensor) -> Tensor:
+            return m.out(torch.cat([getattr(m, name)(ids[:, "abc".index(name)]) for name in order], -1))
+
+        return Code(run, **{name: nn.Embedding(3, 4) for name in "abc"}, out=nn.Linear(12, 3))
+
+    assert_transplanted(code("cba"), code("abc"), columns)
+    with pytest.raises(ws.WselError, match="laid together in another order"):
+        ws.plan(code("cba"), code("abc"), columns)
+
+
+def test_codes_of_rows_and_columns_side_by_side() -> None:
+    def code(order: int) -> Code:
+        def run(m: Code, x: Tensor) -> Tensor:
+            rows, columns = m.rows[:, None].expand(-1, 8, -1), m.columns[None].expand(8, -1, -1)
+            code = torch.cat((rows, columns)[::order], -1)
+            return m.out((m.stem(x) + code.permute(2, 0, 1)).relu())
+
+        return Code(run, stem=nn.Conv2d(4, 4, 1), rows=(8, 2), columns=(8, 2), out=nn.Conv2d(4, 3, 1))
+
+    image = torch.randn(2, 4, 8, 8)
+    assert_transplanted(code(-1), code(1), image.double())
+    with pytest.raises(ws.WselError, match="laid together in another order"):
+        ws.plan(code(-1), code(1), image)

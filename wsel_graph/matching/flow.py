@@ -132,7 +132,7 @@ class _Walk:
         if len({flow.source for _, flow in flows}) > 1:
             placed = [(name, marked(flow, places[int(name)])) for name, flow in flows]
             return self._growth.join(node, "write", placed)
-        return Flow(flows[0][1].source, tags=flows[0][1].tags)
+        return Flow(flows[0][1].source, tags=flows[0][1].tags, made=flows[0][1].made)
 
     def _joined_by(self, value: Value, node: fx.Node) -> bool:
         """Whether a value is what a node of the component graph gives that a graph node made."""
@@ -163,7 +163,7 @@ class _Walk:
             return replace(value, orders=orders_of(node, operands)) if laid_together(node) else value
         trail = trail_of(node, operands)
         if isinstance(value, Weights):
-            return replace(value, trail=trail)
+            return replace(value, trail=trail, orders=orders_of(node, operands))
         return replace(value, trail=trail, way=way_of(node, operands), orders=orders_of(node, operands))
 
     def _operands(self, node: fx.Node) -> list[Operand]:
@@ -271,7 +271,7 @@ class _Walk:
                 return replace(first, tags=tags, direct=False)
         masks = [flow.mask() for _, flow in flows]
         rows = None if None in masks else union(masks)
-        return Flow(first.source, rows, tags)
+        return Flow(first.source, rows, tags, made=first.made)
 
 
 def _keeps_shape(node: fx.Node, value: Weights, operands: list[Operand]) -> bool:

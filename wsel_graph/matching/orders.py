@@ -13,7 +13,8 @@ from torch import fx
 
 from wsel_graph.capture.schemas import bind
 from wsel_graph.matching import operators as ops
-from wsel_graph.matching.components import ComponentGraph, Mark, Order
+from wsel_graph.matching.components import UNORDERED, ComponentGraph, Mark, Order
+from wsel_graph.matching.consistency import branches
 from wsel_graph.matching.signature import digest
 from wsel_graph.matching.values import Fixed, Flow, Operand, Value, disjoint
 
@@ -29,9 +30,27 @@ def way_of(node: fx.Node, operands: Sequence[Operand]) -> str:
     return digest(name, settings, made)
 
 
+def made_of(node: fx.Node, label: str, operands: Sequence[Operand]) -> str:
+    """A hash of all that a node of the component graph is made of, back to the inputs."""
+    made = [(argument, _made(value)) for argument, value in operands]
+    if label in UNORDERED:
+        made = sorted(("", own) for _, own in made)
+    settings = () if label in UNORDERED else fx.node.map_arg((node.args, dict(node.kwargs)), lambda _: None)
+    return digest(label, settings, made)
+
+
+def _made(value: Value) -> str:
+    match value:
+        case Flow():
+            return digest(value.made, value.way)
+        case Fixed():
+            return value.way
+    return value.shown()
+
+
 def orders_of(node: fx.Node, operands: Sequence[Operand]) -> tuple[Order, ...]:
     """The orders that operands bring along, and the one that the node adds."""
-    held = [value.orders for _, value in operands if isinstance(value, (Fixed, Flow))]
+    held = [value.orders for _, value in operands]
     return tuple(dict.fromkeys(order for own in (*held, _added(node, operands)) for order in own))
 
 
@@ -56,7 +75,7 @@ def _added(node: fx.Node, operands: Sequence[Operand]) -> tuple[Order, ...]:
 def _mark(value: Value, word: str, one: bool) -> Mark:
     """What happened to a part, in words that implementations share, and exactly."""
     if isinstance(value, Flow):
-        return (" ".join(sorted({*value.tags, word})) if one else "a result", value.way)
+        return (" ".join(sorted({*value.tags, word})), value.way) if one else ("a result", _made(value))
     return "no result", value.way if isinstance(value, Fixed) else value.shown()
 
 
@@ -81,6 +100,9 @@ def nodes_in_another_order(student: ComponentGraph, teacher: ComponentGraph, pai
         alike = [theirs for theirs in teacher.results if theirs.argument == ours.argument]
         if any(pairs.get(ours.source) == t.source and in_another_order(ours.orders, t.orders) for t in alike):
             found.add(ours.source)
+    sources = {n: [edge.source for edge in node.inputs] for n, node in enumerate(student.nodes)}
+    for number in [number for number in found if not student.nodes[number].slots]:
+        found |= branches(sources[number], sources.__getitem__)  # each was paired by its place among the others
     return _through_norms(student, found)
 
 

@@ -41,6 +41,7 @@ class Flow:
         direct: Whether nothing but views lies between, and nobody else reads the value.
         trail: A hash of everything that lies between.
         way: The same without the sizes of views.
+        made: A hash of everything that it is made of, back to the inputs, without names and sizes of tensors.
         orders: Of the parts that were laid together in between.
     """
 
@@ -51,6 +52,7 @@ class Flow:
     direct: bool = False
     trail: str = ""
     way: str = ""
+    made: str = ""
     orders: tuple[Order, ...] = ()
 
     def edge(self, argument: str) -> DraftEdge:

@@ -19,6 +19,8 @@ from wsel_graph.planner.align import Leaf, Misaligned, align
 from wsel_graph.planner.rows import rows
 from wsel_graph.planner.unfit import Unfit, all_of
 
+_HEADS = {"heads", "head_dim"}
+
 
 @dataclass(slots=True, eq=False)
 class Joint:
@@ -110,6 +112,7 @@ class Joints:
         for dims in self.dims.values():
             dims.sort(key=lambda paired: paired.number)
             self._check_order(dims)
+            self._check_roles(dims)
         found = (self._conflict(joint) or self._crossed(joint) for joint in self.all)
         conflicts = [fault for fault in found if fault is not None]
         if conflicts:
@@ -134,6 +137,23 @@ class Joints:
         known = [(o, t) for o, t in seen if o is not None and t is not None]
         if any((a > c) != (b > d) and a != c and b != d for (a, b), (c, d) in itertools.combinations(known, 2)):
             raise self._out_of_order(dims)
+
+    def _check_roles(self, dims: Sequence[PairedDim]) -> None:
+        """Heads must not meet head channels: as many heads as channels of each are not told apart by size.
+
+        Raises:
+            PlanError: If the two models lay heads and head channels out in different orders.
+        """
+        for paired in dims:
+            held = [{self._role(atom) for atom in atoms(axis)} for axis in (paired.student, paired.teacher)]
+            if any(not own >= _HEADS for own in held):
+                continue
+            met = [{self._role(leaf.student), self._role(leaf.teacher)} for leaf in paired.leaves if not leaf.whole]
+            if _HEADS in met:
+                raise self._turned(paired)
+
+    def _role(self, axis: Axis) -> str:
+        return str(self._groups[axis].role) if isinstance(axis, Atom) else ""
 
     def _is_place(self, axis: Axis) -> bool:
         return isinstance(axis, Atom) and self._groups[axis].pinned == "position"
@@ -269,16 +289,20 @@ class Joints:
         mine, other = set(joint.student), set(joint.teacher)
         for paired in (paired for dims in self.dims.values() for paired in dims):
             if self._merges(paired.student, mine) and self._merges(paired.teacher, other):
-                name, teacher = paired.piece.student.tensor, paired.piece.teacher.tensor
-                dims = [self._student.tensors[name].notation, self._teacher.tensors[teacher].notation]
-                message = (
-                    f"the factors of dim {paired.dim} of student {name} stand in another order than those of teacher "
-                    f"{teacher}: they correspond crosswise to what they are coupled with.\n  student: {dims[0]}\n  "
-                    f"teacher: {dims[1]}\nAn example are query heads that share a key head, next to each other in the "
-                    f"one model and apart in the other. Lay them out as the teacher does, or pass keep=[{name!r}]."
-                )
-                return Unfit(message, [name], f"its dim {paired.dim} has its factors in another order in the teacher")
+                return self._turned(paired)
         return None
+
+    def _turned(self, paired: PairedDim) -> Unfit:
+        name, teacher = paired.piece.student.tensor, paired.piece.teacher.tensor
+        dims = [self._student.tensors[name].notation, self._teacher.tensors[teacher].notation]
+        message = (
+            f"the factors of dim {paired.dim} of student {name} stand in another order than those of teacher "
+            f"{teacher}: they correspond crosswise to what they are coupled with.\n  student: {dims[0]}\n  "
+            f"teacher: {dims[1]}\n"
+            "An example are query heads that share a key head, next to each other in the one model and apart in the "
+            f"other. Lay them out as the teacher does, or pass keep=[{name!r}]."
+        )
+        return Unfit(message, [name], f"its dim {paired.dim} has its factors in another order in the teacher")
 
     def _merges(self, axis: Axis, atoms_: set[Atom]) -> bool:
         """Whether several factors of one product are among these atoms, not all of them pinned."""
