@@ -13,6 +13,7 @@ from wsel_graph.matching.isomorphism import pair_nodes
 from wsel_graph.matching.layering import Layering, layer_length, layering
 from wsel_graph.matching.layers import MERGE, LayerMethod, select_layers
 from wsel_graph.matching.merged_blocks import further_nodes, partner_runs
+from wsel_graph.matching.orders import nodes_in_another_order
 from wsel_graph.matching.segments import Item, Layer, coarse_of, kinds_of
 from wsel_graph.matching.structure import Structure
 from wsel_graph.matching.wishes import Governing
@@ -21,6 +22,10 @@ from wsel_graph.selection.model import Score
 
 CONTRADICTION = (
     "its branch and the teacher's that comes in this order take part in other ways (another input, result or operand)"
+)
+ANOTHER_ORDER = (
+    "parts of what it reads or gives (pooled in two ways, sines and cosines, several inputs) are laid together in "
+    "another order than in the teacher: lay them out in the teacher's order"
 )
 NO_BLOCK = "the teacher has no block of this structure here"
 
@@ -70,6 +75,9 @@ def pair_structures(governing: Governing) -> NodePairs:
     for node in contradictions(student.components, teacher.components, found.pairs) & found.pairs.keys():
         del found.pairs[node]
         found.reasons[node] = CONTRADICTION
+    for node in nodes_in_another_order(student.components, teacher.components, found.pairs):
+        if found.pairs.pop(node, None) is not None:
+            found.reasons[node] = ANOTHER_ORDER
     for node, other in list(found.pairs.items()):
         if (hit := next((each for each in (other, *found.also.get(node, ())) if each in ignored), None)) is not None:
             found.reasons[node] = ignored[hit]

@@ -27,6 +27,12 @@ ROOTS = frozenset({"table", "token"})
 """Components without an input: a parameter that takes part as it is."""
 
 
+Mark = tuple[str, str]
+"""One part of a value: what happened to it in words that two implementations share, and a hash of all of it."""
+Order = tuple[Mark, ...]
+"""Parts of one value in the order in which they are laid together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """One parameter of a component.
@@ -65,12 +71,14 @@ class Edge:
         argument: The operand that it is.
         tags: What it passes through, in words that two implementations share.
         trail: A hash of everything that it passes through, sizes and constants included.
+        orders: Of the parts that are laid together on the way.
     """
 
     source: int
     argument: str
     tags: frozenset[str] = frozenset()
     trail: str = ""
+    orders: tuple[Order, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,7 @@ class Node:
     part: tuple[int, int] = (0, 1)  # which part of a component that is cut, of how many
     settings: str = ""  # what two implementations share: strides, dilation, kernel, which input it reads
     trail: str = ""  # a hash of the operator with all its settings, and of the fixed values that it reads
+    orders: tuple[Order, ...] = field(default=(), compare=False)  # of parts in the fixed values that it reads
 
     @property
     def light(self) -> bool:

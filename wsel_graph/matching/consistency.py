@@ -27,10 +27,10 @@ def contradictions(student: ComponentGraph, teacher: ComponentGraph, pairs: Mapp
     ]
     readers = {n: [reader for reader, _ in uses] for n, uses in enumerate(student.consumers)}
     sources = {n: [edge.source for edge in node.inputs] for n, node in enumerate(student.nodes)}
-    return _apart(roots, readers.__getitem__) | _apart(ends, sources.__getitem__)
+    return branches(roots, readers.__getitem__) | branches(ends, sources.__getitem__)
 
 
-def _apart(starts: Iterable[int], following: Callable[[int], list[int]]) -> set[int]:
+def branches(starts: Iterable[int], following: Callable[[int], list[int]]) -> set[int]:
     """What is reached from some starts, without what is reached from all of them."""
     reached = [_reached(start, following) for start in dict.fromkeys(starts)]
     everything: set[int] = set().union(*reached)

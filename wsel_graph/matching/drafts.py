@@ -10,7 +10,7 @@ from torch import fx
 
 from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.capture.schemas import bind
-from wsel_graph.matching.components import LIGHT, ComponentGraph, Edge, Node, Slot
+from wsel_graph.matching.components import LIGHT, ComponentGraph, Edge, Node, Order, Slot
 from wsel_graph.matching.weights import Leaf, Weights
 
 COMPUTED = frozenset({"linear", "conv"})
@@ -26,6 +26,7 @@ class DraftEdge:
     tags: frozenset[str]
     rows: int | None
     trail: str = ""
+    orders: tuple[Order, ...] = ()
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class Draft:
     module: str = ""
     settings: str = ""
     trail: str = ""
+    orders: tuple[Order, ...] = ()
     dead: bool = False
     rivals: dict[str, tuple[str, ...]] = field(default_factory=dict)  # tensors that take part in the same way
 
@@ -138,12 +140,12 @@ def finish(drafts: Sequence[Draft], results: Sequence[DraftEdge], names: Iterabl
             rows = _narrowed(edge.rows, of)
             for number, part in zip(numbers[edge.source], parts[edge.source], strict=True):
                 if part is None or rows is None or part & rows:
-                    yield Edge(number, edge.argument, edge.tags, edge.trail)
+                    yield Edge(number, edge.argument, edge.tags, edge.trail, edge.orders)
 
     nodes = [
         Node(
             draft.label, tuple(edges(draft.edges, None if draft.slots else part)), _slots(draft, part), draft.at,
-            draft.module, (i, len(own)), draft.settings, draft.trail,
+            draft.module, (i, len(own)), draft.settings, draft.trail, draft.orders,
         )
         for draft, own in zip(drafts, parts, strict=True)
         for i, part in enumerate(own)

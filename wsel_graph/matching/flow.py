@@ -17,6 +17,7 @@ from wsel_graph.matching import operators as ops
 from wsel_graph.matching.components import TURNED, ComponentGraph
 from wsel_graph.matching.drafts import finish
 from wsel_graph.matching.growth import Growth
+from wsel_graph.matching.orders import laid_together, orders_of, way_of
 from wsel_graph.matching.reading import (
     compared_with,
     cut_words,
@@ -25,6 +26,7 @@ from wsel_graph.matching.reading import (
     normalised_across,
     numel,
     passed_on,
+    renamed_equation,
     replay,
     replayed_dims,
     step_of,
@@ -65,7 +67,8 @@ class _Walk:
             if node.op in ("placeholder", "get_attr"):
                 self._bases.setdefault(node.meta.get("storage"), node)
             if node.op == "placeholder":
-                self._values[node] = Fixed(from_input=True, direct=True, trail=f"input {node.meta.get('label', stamp)}")
+                way = f"input {node.meta.get('label', stamp)}"
+                self._values[node] = Fixed(from_input=True, direct=True, trail=way, way=way)
             elif node.op == "get_attr":
                 self._values[node] = self._attribute(node)
             elif node.op == "call_function":
@@ -78,7 +81,7 @@ class _Walk:
     def _attribute(self, node: fx.Node) -> Value:
         state = self._states.get(node.meta.get("state", ""))
         if state is None or not is_coupled_state(state):
-            return Fixed(from_input=False, trail=str(node.target))
+            return Fixed(from_input=False, trail=str(node.target), way=self._uses.way(str(node.target)))
         return parameter(state.name, state.tensor.shape, state.kind)
 
     # -- reading and writing memory
@@ -130,7 +133,7 @@ class _Walk:
         if len({flow.source for _, flow in flows}) > 1:
             placed = [(name, marked(flow, places[int(name)])) for name, flow in flows]
             return self._growth.join(node, "write", placed)
-        return Flow(flows[0][1].source, tags=flows[0][1].tags)
+        return Flow(flows[0][1].source, tags=flows[0][1].tags, made=flows[0][1].made)
 
     def _joined_by(self, value: Value, node: fx.Node) -> bool:
         """Whether a value is what a node of the component graph gives that a graph node made."""
@@ -157,9 +160,12 @@ class _Walk:
 
     def _trailed(self, node: fx.Node, value: Value, operands: list[Operand]) -> Value:
         """The value with what this node adds to its trail; a node of the component graph begins a new one."""
-        if self._joined_by(value, node):
-            return value
-        return replace(value, trail=trail_of(node, operands))
+        if isinstance(value, Flow) and self._joined_by(value, node):
+            return replace(value, orders=orders_of(node, operands)) if laid_together(node) else value
+        trail = trail_of(node, operands)
+        if isinstance(value, Weights):
+            return replace(value, trail=trail, orders=orders_of(node, operands))
+        return replace(value, trail=trail, way=way_of(node, operands), orders=orders_of(node, operands))
 
     def _operands(self, node: fx.Node) -> list[Operand]:
         found: list[Operand] = []
@@ -272,6 +278,8 @@ class _Walk:
         product = name in ops.PRODUCTS or (_keeps_apart(name, flows) and disjoint([flow for _, flow in flows]))
         if len(sources) > 1 or (product and len(flows) > 1):
             label = "contract" if name in ops.PRODUCTS else ops.join_label(name)
+            if name == "aten::einsum" and len(flows) > 2:
+                label = f"contract {renamed_equation(str(node.args[0]))}"
             return self._growth.join(node, label, in_order(node, name, flows))
         words = normalised_across(node) | compared_with(node)
         tags = ops.tags_of(node.target).union(*(flow.tags for _, flow in flows), words)
@@ -282,7 +290,7 @@ class _Walk:
                 return replace(first, tags=tags, direct=False)
         masks = [flow.mask() for _, flow in flows]
         rows = None if None in masks else union(masks)
-        return Flow(first.source, rows, tags)
+        return Flow(first.source, rows, tags, made=first.made)
 
 
 def _keeps_apart(name: str, flows: list[tuple[str, Flow]]) -> bool:

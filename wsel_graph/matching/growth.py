@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from wsel_graph.matching.drafts import Draft, DraftEdge
+from wsel_graph.matching.orders import laid_together, made_of, orders_of
 from wsel_graph.matching.reading import read_once, trail_of
 from wsel_graph.matching.values import Flow, Operand, Value, common_index, is_fixed
 from wsel_graph.matching.weights import Weights
@@ -41,8 +42,12 @@ class Growth:
         """Add a node; `index` numbers its output features, where they are cut later."""
         draft.at, draft.module = node.name, str(node.meta.get("module") or "")
         draft.trail = trail_of(node, [item for item in self.operands if not isinstance(item[1], Flow)])
+        given = [value for _, value in self.operands if not isinstance(value, Flow)]
+        own = orders_of(node, self.operands) if laid_together(node) else ()
+        draft.orders = (*own, *(order for value in given for order in value.orders))
         self.drafts.append(draft)
-        return Flow(len(self.drafts) - 1, index=index, direct=read_once(node))
+        made = made_of(node, draft.label, self.operands)
+        return Flow(len(self.drafts) - 1, index=index, direct=read_once(node), made=made)
 
     def attention(self, node: fx.Node, given: dict[str, Value]) -> Value:
         """Query with key, plus a learned bias, and the result with value."""
@@ -62,4 +67,4 @@ class Growth:
 
     def table(self, node: fx.Node, value: Weights) -> Flow:
         """A parameter that takes part as it is."""
-        return self.new(node, Draft.holding("table", {"weight": value}))
+        return replace(self.new(node, Draft.holding("table", {"weight": value})), way=value.shown())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from wsel_graph.matching.components import UNORDERED, Edge, Node
+from wsel_graph.matching.orders import nodes_in_another_order
 from wsel_graph.matching.sides import Piece, Side
 from wsel_graph.matching.structure import Structure
 
@@ -26,6 +28,21 @@ def pieces_by_name(
     return found
 
 
+def named_in_another_order(
+    student: Structure, teacher: Structure, named: Mapping[str, Piece], pairs: Mapping[int, int]
+) -> set[str]:
+    """Of tensors that names pair, those whose components lay parts together in another order in the two models."""
+    both = dict(pairs)
+    for name, piece in named.items():
+        both |= dict(zip(_nodes(student, name), _nodes(teacher, piece.teacher.tensor), strict=True))
+    wrong = nodes_in_another_order(student.components, teacher.components, both)
+    return {name for name in named if not wrong.isdisjoint(_nodes(student, name))}
+
+
+def _nodes(structure: Structure, tensor: str) -> list[int]:
+    return [number for number, node in enumerate(structure.components.nodes) if tensor in node.tensors]
+
+
 def _holders(structure: Structure) -> dict[str, list[object]]:
     """How each tensor is used: label, slot and number of parts of every component that holds it, and what is next to
     it, components that only rescale passed over."""
@@ -37,8 +54,12 @@ def _holders(structure: Structure) -> dict[str, list[object]]:
         return sorted({label for n in sources for label in (before(n) if nodes[n].light else [nodes[n].label])})
 
     def after(number: int) -> list[str]:
-        readers = [reader for reader, _ in consumers[number]]
-        return sorted({label for n in readers for label in (after(n) if nodes[n].light else [nodes[n].label])})
+        uses = [(reader, place(nodes[reader], edge)) for reader, edge in consumers[number]]
+        return sorted({word for n, at in uses for word in (after(n) if nodes[n].light else [nodes[n].label + at])})
+
+    def place(node: Node, edge: Edge) -> str:
+        ordered = not node.slots and node.label not in UNORDERED
+        return f" {node.inputs.index(edge)}" if ordered else ""
 
     for number, node in enumerate(nodes):
         for name, slot in node.slots:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import MatchError
-from wsel_graph.matching.blocks import NO_BLOCK, NodePairs, pair_structures
+from wsel_graph.matching.blocks import ANOTHER_ORDER, NO_BLOCK, NodePairs, pair_structures
 from wsel_graph.matching.chains import coupling_chains
 from wsel_graph.matching.consistency import PART
 from wsel_graph.matching.exits import PairedExits, paired_exits
-from wsel_graph.matching.names import pieces_by_name
+from wsel_graph.matching.names import named_in_another_order, pieces_by_name
 from wsel_graph.matching.outline import outline
 from wsel_graph.matching.pieces import Found, PieceFinder
 from wsel_graph.matching.sides import Piece
@@ -71,7 +71,7 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
     nodes = pair_structures(governing)
     finder = PieceFinder(governing.student, governing.teacher)
     found = finder.find(nodes)
-    notes = _by_name(governing, found)
+    notes = _by_name(governing, found, nodes.pairs)
     rules = governing.component_rules()
     kept = _kept(governing, rules)
     _force(governing, rules, finder, found)
@@ -141,7 +141,7 @@ def _force(governing: Governing, rules: Mapping[str, ComponentRule], finder: Pie
         found.also.pop(name, None)
 
 
-def _by_name(governing: Governing, found: Found) -> tuple[str, ...]:
+def _by_name(governing: Governing, found: Found, pairs: Mapping[int, int]) -> tuple[str, ...]:
     """Let equal names decide what structure left open; they say the first blocks, so not where a rule says others."""
     if governing.takes_other_layers:
         return ()
@@ -149,6 +149,9 @@ def _by_name(governing: Governing, found: Found) -> tuple[str, ...]:
     nodes = governing.teacher.components.nodes
     taken |= {tensor for number in governing.ignored() for tensor in nodes[number].tensors}
     named = pieces_by_name(governing.student, governing.teacher, found.reasons, taken)
+    wrong = named_in_another_order(governing.student, governing.teacher, named, pairs)
+    found.reasons |= dict.fromkeys(wrong, ANOTHER_ORDER)
+    named = {name: piece for name, piece in named.items() if name not in wrong}
     found.pieces |= {name: (piece,) for name, piece in named.items()}
     if not named:
         return ()

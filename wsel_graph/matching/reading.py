@@ -134,6 +134,19 @@ def as_equation_says(node: fx.Node, operands: list[Operand], weight: Weights) ->
     return turned, made == (-1,), made if "." not in output[output.index(out[0]) :] else ()
 
 
+def renamed_equation(equation: str) -> str:
+    """An einsum's equation with its letters in the order of their occurrence.
+
+    >>> renamed_equation("bti, oij, btj -> bto")
+    'abc,dce,abe->abd'
+    """
+    letters: dict[str, str] = {}
+    plain = equation.replace(" ", "")
+    for letter in filter(str.isalpha, plain):
+        letters.setdefault(letter, chr(ord("a") + len(letters)))
+    return "".join(letters.get(letter, letter) for letter in plain)
+
+
 def in_order(node: fx.Node, name: str, flows: list[tuple[str, Flow]]) -> list[tuple[str, Flow]]:
     """The operand whose axis comes last in the result comes last; an einsum may name it first."""
     if name != "aten::einsum" or len(flows) != 2:

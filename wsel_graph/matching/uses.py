@@ -14,10 +14,11 @@ from wsel_graph.capture.schemas import bind
 from wsel_graph.capture.trace import Captured
 from wsel_graph.coupling.propagate import is_coupled_state
 from wsel_graph.matching import operators as ops
-from wsel_graph.matching.constants import constant_value, row_pattern
+from wsel_graph.matching.constants import LARGEST, constant_value, row_pattern
 from wsel_graph.matching.drafts import Draft
 from wsel_graph.matching.growth import Growth
 from wsel_graph.matching.reading import as_equation_says, is_cut_later, read_once
+from wsel_graph.matching.signature import digest
 from wsel_graph.matching.values import Fixed, Flow, Operand, Value, is_fixed, is_normalised
 from wsel_graph.matching.weights import Weights
 
@@ -138,6 +139,13 @@ class Uses:
         if label == "table":
             draft.settings += row_pattern(self._constant(node, form.data))
         return self._growth.new(node, draft, self._index(node, draft, 1 if form.label == "conv" else -1))
+
+    def way(self, name: str) -> str:
+        """What tells a constant from others: its values, where they are known."""
+        value = self._known.get(name)
+        if value is None or value.is_meta or value.numel() > LARGEST:
+            return name
+        return digest(tuple(value.shape), value.detach().cpu().flatten().tolist())
 
     def _constant(self, node: fx.Node, argument: str) -> torch.Tensor | None:
         """The value of an operand that is computed from constants alone."""

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import torch
 
+from wsel_graph.matching.components import Order
 from wsel_graph.matching.drafts import DraftEdge
 from wsel_graph.matching.weights import Weights
 
@@ -19,11 +20,15 @@ class Fixed:
     Attributes:
         direct: Whether it is an input as it came, apart from views and casts.
         trail: A hash of how it was made.
+        way: The same without the sizes of views.
+        orders: Of the parts that were laid together.
     """
 
     from_input: bool
     direct: bool = False
     trail: str = ""
+    way: str = ""
+    orders: tuple[Order, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,9 @@ class Flow:
         index: The feature number of every element, where it is still known.
         direct: Whether nothing but views lies between, and nobody else reads the value.
         trail: A hash of everything that lies between.
+        way: The same without the sizes of views.
+        made: A hash of everything that it is made of, back to the inputs, without names and sizes of tensors.
+        orders: Of the parts that were laid together in between.
     """
 
     source: int
@@ -43,10 +51,13 @@ class Flow:
     index: torch.Tensor | None = None
     direct: bool = False
     trail: str = ""
+    way: str = ""
+    made: str = ""
+    orders: tuple[Order, ...] = ()
 
     def edge(self, argument: str) -> DraftEdge:
         """The edge that this value makes when a node reads it."""
-        return DraftEdge(self.source, argument, self.tags, self.mask(), self.trail)
+        return DraftEdge(self.source, argument, self.tags, self.mask(), self.trail, self.orders)
 
     def mask(self) -> int | None:
         """The features in this value."""

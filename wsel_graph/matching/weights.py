@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from wsel_graph.matching.components import Order
 from wsel_graph.matching.signature import digest
 
 
@@ -124,11 +125,18 @@ def _own_dims_in(
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A value that depends on parameters and constants alone; `trail` is a hash of how it was made."""
+    """A value that depends on parameters and constants alone.
+
+    Attributes:
+        trail: A hash of how it was made.
+        form: A hash of how it is made up.
+        orders: Of the parts that were laid together.
+    """
 
     leaves: tuple[Leaf, ...]
     trail: str = ""
     form: str = ""
+    orders: tuple[Order, ...] = ()
 
     def shown(self) -> str:
         """A hash of how it is made up: its form, or how views show the one tensor that it is."""

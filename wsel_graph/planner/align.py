@@ -112,6 +112,7 @@ class _Aligner:
         for s, t in itertools.product(_spread(student, length), _spread(teacher, length)):
             with contextlib.suppress(Misaligned):
                 found.append(self._all(s, t))
+        found = [leaves for leaves in found if not _missing_on_both(leaves)]
         if not found:
             raise fault
         return max(reversed(found), key=self._score)  # of equals, the last: trailing factors pair
@@ -137,6 +138,12 @@ class _Aligner:
             if not self.pinned(atom):
                 found.setdefault((atom, element), set()).add(position)
         return {frozenset(positions) for positions in found.values() if len(positions) > 1}
+
+
+def _missing_on_both(leaves: Sequence[Leaf]) -> bool:
+    """Whether each side has an atom that the other lacks: gates laid end to end do not correspond to gates in turn."""
+    alone = [leaf for leaf in leaves if UNIT in (leaf.student, leaf.teacher) and not leaf.whole]
+    return len({isinstance(leaf.student, Atom) for leaf in alone if leaf.student != leaf.teacher}) > 1
 
 
 def _factors(axis: Axis) -> Sequence[Axis]:

@@ -22,6 +22,8 @@ from wsel_graph.planner.unfit import Unfit, all_of
 HEADS = frozenset({"heads", "groups", "queries"})
 """Roles of what attention computes side by side."""
 
+_HEADS = {"heads", "head_dim"}
+
 
 @dataclass(slots=True, eq=False)
 class Joint:
@@ -122,7 +124,9 @@ class Joints:
         for dims in self.dims.values():
             dims.sort(key=lambda paired: paired.number)
             self._check_order(dims)
-        conflicts = [fault for joint in self.all if (fault := self._conflict(joint)) is not None]
+            self._check_roles(dims)
+        found = (self._conflict(joint) or self._crossed(joint) for joint in self.all)
+        conflicts = [fault for fault in found if fault is not None]
         if conflicts:
             raise all_of(conflicts)
 
@@ -145,6 +149,23 @@ class Joints:
         known = [(o, t) for o, t in seen if o is not None and t is not None]
         if any((a > c) != (b > d) and a != c and b != d for (a, b), (c, d) in itertools.combinations(known, 2)):
             raise self._out_of_order(dims)
+
+    def _check_roles(self, dims: Sequence[PairedDim]) -> None:
+        """Heads must not meet head channels: as many heads as channels of each are not told apart by size.
+
+        Raises:
+            PlanError: If the two models lay heads and head channels out in different orders.
+        """
+        for paired in dims:
+            held = [{self._role(atom) for atom in atoms(axis)} for axis in (paired.student, paired.teacher)]
+            if any(not own >= _HEADS for own in held):
+                continue
+            met = [{self._role(leaf.student), self._role(leaf.teacher)} for leaf in paired.leaves if not leaf.whole]
+            if _HEADS in met:
+                raise self._turned(paired)
+
+    def _role(self, axis: Axis) -> str:
+        return str(self._groups[axis].role) if isinstance(axis, Atom) else ""
 
     def _is_place(self, axis: Axis) -> bool:
         return isinstance(axis, Atom) and self._groups[axis].pinned == "position"
@@ -291,6 +312,39 @@ class Joints:
         }
         return "\n".join([*sorted(rules), message])
 
+    def _crossed(self, joint: Joint) -> Unfit | None:
+        """The error for factors that correspond in order at one place and crosswise at another.
+
+        With four query heads, two for each key head, `(kv rep)` and `(rep kv)` have equal sizes; what else the factors
+        hang together with tells them apart.
+        """
+        if len(joint.student) < 2 or len(joint.teacher) < 2:
+            return None
+        mine, other = set(joint.student), set(joint.teacher)
+        for paired in (paired for dims in self.dims.values() for paired in dims):
+            if self._merges(paired.student, mine) and self._merges(paired.teacher, other):
+                return self._turned(paired)
+        return None
+
+    def _turned(self, paired: PairedDim) -> Unfit:
+        name, teacher = paired.piece.student.tensor, paired.piece.teacher.tensor
+        dims = [self._student.tensors[name].notation, self._teacher.tensors[teacher].notation]
+        message = (
+            f"the factors of dim {paired.dim} of student {name} stand in another order than those of teacher "
+            f"{teacher}: they correspond crosswise to what they are coupled with.\n  student: {dims[0]}\n  "
+            f"teacher: {dims[1]}\n"
+            "An example are query heads that share a key head, next to each other in the one model and apart in the "
+            f"other. Lay them out as the teacher does, or pass keep=[{name!r}]."
+        )
+        return Unfit(message, [name], f"its dim {paired.dim} has its factors in another order in the teacher")
+
+    def _merges(self, axis: Axis, atoms_: set[Atom]) -> bool:
+        """Whether several factors of one product are among these atoms, not all of them pinned."""
+        own = {atom for atom in _factors(axis) if atom in atoms_}
+        if len(own) > 1 and not all(map(self.is_pinned, own)):
+            return True
+        return any(self._merges(child, atoms_) for child in children(axis))
+
     def _fewest(self, side: set[Atom], word: str) -> list[str]:
         """The student tensors that meet these atoms at another size than most of them do."""
         found: dict[int, list[str]] = {}
@@ -330,6 +384,11 @@ def _order(graph: ModelGraph, side: Side, axis: Axis) -> Order | None:
         return None
     cells = itertools.product(*(range(factors[place].size) for place in range(len(dims))))
     return tuple(tuple(cell[place] for _, place in known) for cell in cells)
+
+
+def _factors(axis: Axis) -> list[Atom]:
+    """The atoms that are factors of a product; nothing for other axes."""
+    return [child for child in children(axis) if isinstance(child, Atom)] if isinstance(axis, Product) else []
 
 
 def _alike(one: Axis, other: Axis) -> bool:
