@@ -257,3 +257,69 @@ def test_codes_of_rows_and_columns_side_by_side() -> None:
     assert_transplanted(code(-1), code(1), image.double())
     with pytest.raises(ws.WselError, match="laid together in another order"):
         ws.plan(code(-1), code(1), image)
+
+
+def test_kernels_that_lie_across() -> None:
+    """A spectrogram as (time, frequency), and turned: kernels of three by three are turned too."""
+
+    def code(turned: bool) -> Code:
+        def run(m: Code, x: Tensor) -> Tensor:
+            x = (x.mT if turned else x)[:, None]
+            x = m.again(m.stem(x).relu()).relu()
+            return m.out((x.mT if turned else x).mean(3).mT)
+
+        held = {"stem": nn.Conv2d(1, 4, 3, padding=1), "again": nn.Conv2d(4, 4, 3, padding=1), "out": nn.Linear(4, 3)}
+        return Code(run, **held)
+
+    sound = torch.randn(2, 6, 6)
+    assert_transplanted(code(True), code(False), sound.double())
+    with pytest.raises(ws.WselError, match=r"stem\.weight"):
+        ws.plan(code(True), code(False), sound)
+    assert ws.plan(code(True), code(True), sound).kept == ()
+
+
+@pytest.mark.parametrize("order", [(0, 2, 4, 3, 5, 1), (0, 2, 4, 5, 3, 1)])
+def test_patches_by_views_and_by_unfold(order: tuple[int, ...]) -> None:
+    """`(p q c)` and `(c p q)`, all of them pinned and of one size."""
+
+    def code(views: bool) -> Code:
+        def run(m: Code, x: Tensor) -> Tensor:
+            cut = x.unflatten(2, (4, 2)).unflatten(4, (4, 2)).permute(order).flatten(3).flatten(1, 2)
+            return m.out(m.enter(cut if views else F.unfold(x, 2, stride=2).mT).relu())
+
+        return Code(run, enter=nn.Linear(16, 4), out=nn.Linear(4, 3))
+
+    image = torch.randn(2, 4, 8, 8)
+    for ours, theirs in ((True, False), (False, True)):
+        assert_transplanted(code(ours), code(theirs), image.double())
+        with pytest.raises(ws.WselError, match="come in different orders"):
+            ws.plan(code(ours), code(theirs), image)
+    assert ws.plan(code(True), code(True), image).kept == ()
+
+
+ORDERS = {"(p q c)": ((2, 2, 3), (3, 1, 2)), "(c p q)": ((3, 2, 2), (1, 2, 3)), "(q p c)": ((2, 2, 3), (3, 2, 1))}
+"""How a head's outputs are split, and where these factors then stand in the image."""
+
+
+@pytest.mark.parametrize("ours", ORDERS)
+@pytest.mark.parametrize("theirs", ORDERS)
+def test_images_laid_out_from_outputs(ours: str, theirs: str) -> None:
+    """The last linear of a diffusion transformer gives patches; sizes tell neither rows from columns nor channels."""
+
+    def code(order: str) -> Code:
+        sizes, (channel, row, column) = ORDERS[order]
+
+        def run(m: Code, x: Tensor) -> Tensor:
+            y = m.out(m.enter(x).relu()).unflatten(1, (2, 2)).unflatten(3, sizes)  # batch, rows, columns, factors
+            y = y.permute(0, 2 + channel, 1, 2 + row, 2, 2 + column)
+            return y.flatten(4, 5).flatten(2, 3)
+
+        return Code(run, enter=nn.Linear(4, 4), out=nn.Linear(4, 12))
+
+    tokens = torch.randn(2, 4, 4)
+    assert_transplanted(code(ours), code(theirs), tokens.double())
+    if ours == theirs:
+        assert ws.plan(code(ours), code(theirs), tokens).kept == ()
+    else:
+        with pytest.raises(ws.WselError):
+            ws.plan(code(ours), code(theirs), tokens)

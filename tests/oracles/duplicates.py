@@ -21,7 +21,7 @@ from wsel_graph.axes import Atom, positions
 from wsel_graph.coupling.verify import relative_error
 from wsel_graph.plan import Copy, Mix
 from wsel_graph.planner.builder import build_plan
-from wsel_graph.planner.choose import Chooser, Chosen
+from wsel_graph.planner.decide import Chosen, Decider
 from wsel_graph.planner.elements import Elements, uniform
 from wsel_graph.planner.flat import Run
 from wsel_graph.planner.runs import sizes
@@ -94,11 +94,11 @@ def duplicates_are_merged(
         randomize(model.double(), seed)
     refused: list[Unfit] = []
     picks: dict[Atom, Sequence[int]] = {}
-    strict = Chooser._merged
+    strict = Decider._merged
 
-    def lenient(self: Chooser, run: Run, take: Merge) -> Chosen:
+    def lenient(self: Decider, run: Run, take: Merge, asked_at: str) -> Chosen:
         try:
-            chosen = strict(self, run, take)
+            chosen = strict(self, run, take, asked_at)
         except Unfit as fault:
             refused.append(fault)
             small, large = sizes(run)
@@ -106,7 +106,7 @@ def duplicates_are_merged(
         picks.update(dict.fromkeys(run[0].teacher, chosen.taken))
         return chosen
 
-    with mock.patch.object(Chooser, "_merged", lenient):
+    with mock.patch.object(Decider, "_merged", lenient):
         try:
             graphs = ws.trace(student, wide), ws.trace(teacher, wide)
             plan = build_plan(*graphs, Elements(rules=(_MERGE_ALL,)))

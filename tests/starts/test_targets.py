@@ -77,7 +77,13 @@ class Flip(nn.Module):
         return self.out(self.a(x.flip(1) if self.turned else x).relu().mean(1))
 
 
-@pytest.mark.parametrize("kind", [Cls, Grid, Flip])
+def test_a_summary_token_on_the_other_side_is_refused() -> None:
+    student, teacher = (Cls(turned).double().eval() for turned in (False, True))
+    with pytest.raises(ws.WselError, match=r"a\.weight \[8, 6\]: parts of .* are laid together in another order"):
+        ws.plan(student, teacher, torch.randn(2, 4, 5, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", [Grid, Flip])
 def test_positions_in_another_order_are_refused(kind: type[nn.Module]) -> None:
     student, teacher = (kind(turned).double().eval() for turned in (False, True))
     shape = (2, 5, 8, 8) if kind is Grid else (2, 4, 5)

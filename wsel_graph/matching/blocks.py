@@ -24,8 +24,8 @@ CONTRADICTION = (
     "its branch and the teacher's that comes in this order take part in other ways (another input, result or operand)"
 )
 ANOTHER_ORDER = (
-    "parts of what it reads or gives (pooled in two ways, sines and cosines, several inputs) are laid together in "
-    "another order than in the teacher: lay them out in the teacher's order"
+    "parts of what it reads or gives (pooled in two ways, sines and cosines, several inputs, rows and columns) are "
+    "laid together in another order than in the teacher: lay them out in the teacher's order"
 )
 NO_BLOCK = "the teacher has no block of this structure here"
 

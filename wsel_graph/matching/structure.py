@@ -8,7 +8,7 @@ from functools import cached_property
 
 from wsel_graph.capture.results import numbered_alike
 from wsel_graph.coupling.graph import ModelGraph
-from wsel_graph.matching.components import ComponentGraph, Node
+from wsel_graph.matching.components import ComponentGraph, Node, Order, Slot
 from wsel_graph.matching.flow import component_graph
 from wsel_graph.matching.segments import Item, Segment, fold, segments
 
@@ -83,8 +83,17 @@ def _labelled(graph: ModelGraph, components: ComponentGraph) -> ComponentGraph:
     return replace(components, nodes=tuple(_labelled_node(graph, node) for node in components.nodes))
 
 
+def _kernel_order(graph: ModelGraph, node: Node, slot: Slot) -> tuple[Order, ...]:
+    """Along which dims of the inputs a kernel lies, in order: rows and columns, or columns and rows."""
+    axes = graph.node_axes(node.fx)
+    dims = [graph.origins.dim(axis) for axis in axes[2:]] if len(axes) == len(slot.shape) else []
+    return (tuple(("along an input's dim", f"{dim}") for dim in dims),) if dims and None not in dims else ()
+
+
 def _labelled_node(graph: ModelGraph, node: Node) -> Node:
     slot = dict(node.slots).get("weight")
+    if slot is not None and len(slot.shape) > 3 and max(slot.shape[2:]) > 1:
+        node = replace(node, orders=(*node.orders, *_kernel_order(graph, node, slot)))
     if node.label != "linear" or slot is None or slot.dims is None or len(slot.dims) < 2:
         return node
     into = slot.groups[0] if slot.groups is not None else 1

@@ -18,6 +18,7 @@ from wsel_graph.planner.copies import make_copy
 from wsel_graph.planner.elements import Elements
 from wsel_graph.planner.fan_in import scale
 from wsel_graph.planner.features import FeaturePlanner
+from wsel_graph.planner.join import join
 from wsel_graph.planner.joint import Joints
 from wsel_graph.planner.layout import Layouts
 from wsel_graph.planner.messages import unexplained_message
@@ -76,9 +77,9 @@ class _Builder:
     def build(self) -> Plan:
         """The plan for everything that was paired and is not left out."""
         filled = [(name, own) for name, own in self.matching.pieces if name not in self.unfit]
-        joints = Joints(self.student, self.teacher, self.matching.paired)
         sources = {name: (own, *self.matching.also.get(name, ())) for name, own in filled}
-        joints.add_pieces(dict.fromkeys(piece for pieces in sources.values() for own in pieces for piece in own))
+        used = dict.fromkeys(piece for own in sources.values() for each in own for piece in each)
+        joints = join(self.student, self.teacher, used, self.matching.paired)
         chooser = Chooser(joints, self.elements, (self.student, self.teacher), self.matching.subjects)
         self._check_numbered(joints, chooser)
         widths = Widths(chooser)

@@ -7,22 +7,19 @@ which makes one choice: `student_size` elements out of `teacher_size`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from wsel_graph.axes import UNIT, Atom, Axis, Concat, Product, atoms, children, product, restrict
+from wsel_graph.axes import UNIT, Atom, Axis, atoms, children, product, restrict
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.coupling.groups import CoupledGroup
-from wsel_graph.coupling.neighbours import Order
 from wsel_graph.matching.sides import Piece, Side
 from wsel_graph.planner.align import Leaf, Misaligned, align
 from wsel_graph.planner.rows import rows
-from wsel_graph.planner.unfit import Unfit, all_of
+from wsel_graph.planner.unfit import Unfit
 
 HEADS = frozenset({"heads", "groups", "queries"})
 """Roles of what attention computes side by side."""
-
-_HEADS = {"heads", "head_dim"}
 
 
 @dataclass(slots=True, eq=False)
@@ -95,16 +92,38 @@ class Joints:
 
     def groups(self, joint: Joint) -> list[CoupledGroup]:
         """The coupled groups of both models that a joint group connects, the student's first."""
-        return [self._groups[atom] for atom in (*joint.student, *joint.teacher)]
+        return list(itertools.chain(*self.groups_of_each(joint)))
+
+    def groups_of_each(self, joint: Joint) -> tuple[list[CoupledGroup], list[CoupledGroup]]:
+        """The student's coupled groups, and the teacher's."""
+        return [self._groups[atom] for atom in joint.student], [self._groups[atom] for atom in joint.teacher]
 
     def places(self, joint: Joint) -> tuple[str, ...]:
         """The student's places, `"name:dim"`; where it has no such axis, the dims in which the teacher's stands."""
-        members = (member for group in self.groups(joint)[: len(joint.student)] for member in group.members)
+        members = (member for group in self.groups_of_each(joint)[0] for member in group.members)
         return tuple(f"{name}:{dim}" for name, dim in members) or tuple(dict.fromkeys(joint.places))
 
     def is_pinned(self, atom: Atom) -> bool:
         """Whether an atom of either model is pinned."""
         return self._groups[atom].pinned is not None
+
+    def is_place(self, axis: Axis) -> bool:
+        """Whether an axis of either model is an atom of positions."""
+        return isinstance(axis, Atom) and self._groups[axis].pinned == "position"
+
+    def role(self, axis: Axis) -> str:
+        """The role of an atom of either model; empty for other axes."""
+        return str(self._groups[axis].role) if isinstance(axis, Atom) else ""
+
+    @property
+    def graphs(self) -> tuple[ModelGraph, ModelGraph]:
+        """The student's and the teacher's graph."""
+        return self._student, self._teacher
+
+    @property
+    def paired_dims(self) -> Iterator[PairedDim]:
+        """Every paired dim of every piece."""
+        return itertools.chain.from_iterable(self.dims.values())
 
     @property
     def all(self) -> list[Joint]:
@@ -115,7 +134,7 @@ class Joints:
         """Align every dim of every piece, the simplest first: what they relate guides the others.
 
         Raises:
-            PlanError: If two dims are built differently, or one coupled group meets two sizes.
+            Unfit: If two dims are built differently.
         """
         todo = [(piece, number) for piece in pieces for number in range(len(piece.student.dims))]
         todo.sort(key=lambda item: max(len(list(atoms(axis))) for axis in self._axes(*item)))  # stable
@@ -123,62 +142,6 @@ class Joints:
             self._add(piece, number)
         for dims in self.dims.values():
             dims.sort(key=lambda paired: paired.number)
-            self._check_order(dims)
-            self._check_roles(dims)
-        found = (self._conflict(joint) or self._crossed(joint) for joint in self.all)
-        conflicts = [fault for fault in found if fault is not None]
-        if conflicts:
-            raise all_of(conflicts)
-
-    def _check_order(self, dims: Sequence[PairedDim]) -> None:
-        """Rows before columns in the one model must not meet columns before rows in the other.
-
-        Raises:
-            PlanError: If the graphs show that positions correspond to others.
-        """
-        for paired in dims:
-            ours = _order(self._student, paired.piece.student, paired.student)
-            theirs = _order(self._teacher, paired.piece.teacher, paired.teacher)
-            if ours is not None and theirs is not None and ours != theirs and sorted(ours) == sorted(theirs):
-                raise self._out_of_order(dims)
-        leaves = [leaf for paired in dims for leaf in paired.leaves if not leaf.whole]
-        places = [leaf for leaf in leaves if all(self._is_place(axis) for axis in (leaf.student, leaf.teacher))]
-        if len(places) < 2:
-            return
-        seen = [(self._student.origins.dim(leaf.student), self._teacher.origins.dim(leaf.teacher)) for leaf in places]
-        known = [(o, t) for o, t in seen if o is not None and t is not None]
-        if any((a > c) != (b > d) and a != c and b != d for (a, b), (c, d) in itertools.combinations(known, 2)):
-            raise self._out_of_order(dims)
-
-    def _check_roles(self, dims: Sequence[PairedDim]) -> None:
-        """Heads must not meet head channels: as many heads as channels of each are not told apart by size.
-
-        Raises:
-            PlanError: If the two models lay heads and head channels out in different orders.
-        """
-        for paired in dims:
-            held = [{self._role(atom) for atom in atoms(axis)} for axis in (paired.student, paired.teacher)]
-            if any(not own >= _HEADS for own in held):
-                continue
-            met = [{self._role(leaf.student), self._role(leaf.teacher)} for leaf in paired.leaves if not leaf.whole]
-            if _HEADS in met:
-                raise self._turned(paired)
-
-    def _role(self, axis: Axis) -> str:
-        return str(self._groups[axis].role) if isinstance(axis, Atom) else ""
-
-    def _is_place(self, axis: Axis) -> bool:
-        return isinstance(axis, Atom) and self._groups[axis].pinned == "position"
-
-    @staticmethod
-    def _out_of_order(dims: Sequence[PairedDim]) -> Unfit:
-        piece = dims[0].piece
-        message = (
-            f"the positions in student {piece.student.tensor} and in teacher {piece.teacher.tensor} come in different "
-            f"orders, such as rows before columns in the one, columns before rows in the other. Lay them out in the "
-            f"teacher's order in the student, or pass keep=[{piece.student.tensor!r}]."
-        )
-        return Unfit(message, [piece.student.tensor], "its positions come in another order in the teacher")
 
     def _axes(self, piece: Piece, number: int) -> tuple[Axis, Axis]:
         found = []
@@ -282,27 +245,11 @@ class Joints:
             f"The parts of size {fault.student.size} and {fault.teacher.size} do not correspond. "
             f"Change the student's layout, or pass keep=[{piece.student.tensor!r}]."
         )
-        message = self._told(message, [piece])
+        message = self.after_rules(message, [piece])
         why = f"built differently: {ours.notation}, the teacher's {theirs.notation}"
         return Unfit(message, [piece.student.tensor], why)
 
-    def _conflict(self, joint: Joint) -> Unfit | None:
-        """The error for coupled axes of one model that correspond to axes of different size in the other."""
-        for side, word, other in ((joint.student, "student", "teacher"), (joint.teacher, "teacher", "student")):
-            by_size = {atom.size: self._groups[atom] for atom in side}
-            if len(by_size) > 1:
-                places = "".join(f"\n  - size {size}: {_members(group)}" for size, group in sorted(by_size.items()))
-                message = (
-                    f"axes of different size in the {word} correspond to one coupled group of the {other}:{places}\n"
-                    f"The two models couple their axes differently. Give these axes of the {word} one size, or leave "
-                    f"the tensors of one of them at the student's own values, such as keep=[{_example(joint)!r}]."
-                )
-                why = f"the {word} has sizes {' and '.join(map(str, sorted(by_size)))} where the {other} has one axis"
-                touching = [piece for piece, dims in self.dims.items() if any(map(joint.meets, dims))]
-                return Unfit(self._told(message, touching), self._fewest(set(side), word), why)
-        return None
-
-    def _told(self, message: str, pieces: Iterable[Piece]) -> str:
+    def after_rules(self, message: str, pieces: Iterable[Piece]) -> str:
         """An error text, after the rules that paired some of the tensors that it is about."""
         rules = {
             f"{self._paired[piece.student.tensor]}: the rule pairs {piece.student.tensor} with {piece.teacher.tensor}, "
@@ -311,50 +258,6 @@ class Joints:
             if piece.student.tensor in self._paired
         }
         return "\n".join([*sorted(rules), message])
-
-    def _crossed(self, joint: Joint) -> Unfit | None:
-        """The error for factors that correspond in order at one place and crosswise at another.
-
-        With four query heads, two for each key head, `(kv rep)` and `(rep kv)` have equal sizes; what else the factors
-        hang together with tells them apart.
-        """
-        if len(joint.student) < 2 or len(joint.teacher) < 2:
-            return None
-        mine, other = set(joint.student), set(joint.teacher)
-        for paired in (paired for dims in self.dims.values() for paired in dims):
-            if self._merges(paired.student, mine) and self._merges(paired.teacher, other):
-                return self._turned(paired)
-        return None
-
-    def _turned(self, paired: PairedDim) -> Unfit:
-        name, teacher = paired.piece.student.tensor, paired.piece.teacher.tensor
-        dims = [self._student.tensors[name].notation, self._teacher.tensors[teacher].notation]
-        message = (
-            f"the factors of dim {paired.dim} of student {name} stand in another order than those of teacher "
-            f"{teacher}: they correspond crosswise to what they are coupled with.\n  student: {dims[0]}\n  "
-            f"teacher: {dims[1]}\n"
-            "An example are query heads that share a key head, next to each other in the one model and apart in the "
-            f"other. Lay them out as the teacher does, or pass keep=[{name!r}]."
-        )
-        return Unfit(message, [name], f"its dim {paired.dim} has its factors in another order in the teacher")
-
-    def _merges(self, axis: Axis, atoms_: set[Atom]) -> bool:
-        """Whether several factors of one product are among these atoms, not all of them pinned."""
-        own = {atom for atom in _factors(axis) if atom in atoms_}
-        if len(own) > 1 and not all(map(self.is_pinned, own)):
-            return True
-        return any(self._merges(child, atoms_) for child in children(axis))
-
-    def _fewest(self, side: set[Atom], word: str) -> list[str]:
-        """The student tensors that meet these atoms at another size than most of them do."""
-        found: dict[int, list[str]] = {}
-        for paired in (paired for dims in self.dims.values() for paired in dims):
-            for leaf in paired.leaves:
-                axis = leaf.student if word == "student" else leaf.teacher
-                if isinstance(axis, Atom) and axis in side:
-                    found.setdefault(axis.size, []).append(paired.piece.student.tensor)
-        most = max(found, key=lambda size: len(found[size]))
-        return [name for size, names in found.items() if size != most for name in names]
 
 
 def _axis(graph: ModelGraph, side: Side, number: int) -> Axis | None:
@@ -372,34 +275,11 @@ def _axis(graph: ModelGraph, side: Side, number: int) -> Axis | None:
     return restrict(axis, side.rows[1])
 
 
-def _order(graph: ModelGraph, side: Side, axis: Axis) -> Order | None:
-    """In which order neighbouring positions stand in an axis, rows before columns; None where none are seen."""
-    factors = children(axis) if isinstance(axis, Product) else ()
-    if isinstance(axis, Concat):
-        order = graph.neighbours.get(graph.tensors[side.tensor].name)
-        return order if order is not None and len(order) == len(axis.parts) else None
-    dims = list(itertools.takewhile(lambda dim: dim is not None, map(graph.origins.dim, factors)))
-    known = sorted((dim, place) for place, dim in enumerate(dims) if dim is not None)
-    if len(known) < 2 or len({dim for dim, _ in known}) < len(known):
-        return None
-    cells = itertools.product(*(range(factors[place].size) for place in range(len(dims))))
-    return tuple(tuple(cell[place] for _, place in known) for cell in cells)
-
-
-def _factors(axis: Axis) -> list[Atom]:
-    """The atoms that are factors of a product; nothing for other axes."""
-    return [child for child in children(axis) if isinstance(child, Atom)] if isinstance(axis, Product) else []
-
-
 def _alike(one: Axis, other: Axis) -> bool:
     """Whether two axes are built the same way, of parts of the same sizes."""
     parts, others = children(one), children(other)
     same = type(one) is type(other) and one.size == other.size and len(parts) == len(others)
     return same and all(map(_alike, parts, others))
-
-
-def _members(group: CoupledGroup) -> str:
-    return shorten(f"{name} dim {dim}" for name, dim in group.members)
 
 
 def shorten(names: Iterable[str], limit: int = 3) -> str:
@@ -410,7 +290,3 @@ def shorten(names: Iterable[str], limit: int = 3) -> str:
     """
     listed = list(names)
     return ", ".join(listed[:limit]) + (", ..." if len(listed) > limit else "")
-
-
-def _example(joint: Joint) -> str:
-    return joint.places[-1].rpartition(":")[0]

@@ -16,6 +16,7 @@ from wsel_graph.matching.pairs import Matching, match
 from wsel_graph.matching.sides import Piece
 from wsel_graph.matching.wishes import Wishes
 from wsel_graph.plan import Plan
+from wsel_graph.planner.join import join
 from wsel_graph.planner.joint import Joint, Joints, shorten
 from wsel_graph.planner.unfit import Unfit, tensors_at
 from wsel_graph.selection.model import RuleFile
@@ -148,9 +149,8 @@ def aligned(
     """
     pieces, misfits = dict(found), dict[str, str]()
     while True:
-        joints = Joints(student, teacher)
         try:
-            joints.add_pieces(piece for own in pieces.values() for piece in own)
+            joints = join(student, teacher, (piece for own in pieces.values() for piece in own))
         except Unfit as error:
             culprits = [name for name in error.tensors if name in pieces]
             if not culprits:
