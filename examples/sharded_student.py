@@ -52,7 +52,8 @@ def main() -> None:
     alone = network(24)
     ws.apply(plan, alone, teacher)
     equal = torch.equal(student.mid.weight.full_tensor(), alone.mid.weight)
-    print(f"rank {dist.get_rank()} holds its part of the selected weights: {equal}", flush=True)
+    said = f"rank {dist.get_rank()} holds its part of the selected weights: {equal}\n"
+    print(said, end="", flush=True)  # in one write: the ranks share a terminal
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ UNREACHED = {
     "planner/collect.py:result": f"what is not finite in a group is refused before; beyond that, {NO_MODEL}",
     "planner/collect.py:_axis": NO_MODEL,
     "planner/copies.py:_mix": NO_MODEL,
+    "planner/copies.py:_view_of_runs": f"several dims against several others are refused before; else, {NO_MODEL}",
     "planner/joint.py:_axes": NO_MODEL,
     "planner/layout.py:layout": NO_MODEL,
     "planner/layout.py:_grids": NO_MODEL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -131,6 +132,20 @@ def test_the_function_is_kept(form: Attention, other: Attention, width: int, hea
         ws.apply(plan, student, source)
         with torch.no_grad():
             assert relative_error(source(TOKENS), student(TOKENS)) < 1e-9
+
+
+@pytest.mark.parametrize("form", [Apart, Turned])
+def test_channels_that_are_chosen_flat_are_no_block_of_two_dims(form: Attention) -> None:
+    student, teacher = Net(Linears, 12, 3), Net(form, 16, 4)
+    dims, shape = ("0 and 2", [4, 16, 4]) if form is Apart else ("1 and 2", [16, 4, 4])
+    text = (
+        "attend.0.q.weight:0: elements that are chosen from heads and channels as from one axis (unit: flat) are no "
+        f"block of dims {dims} of attend.0.W_Q {shape}, which holds them apart. Write unit: whole for these groups, or "
+        "pass keep=['attend.0.q.weight']."
+    )
+    with pytest.raises(PlanError, match=re.escape(text)):
+        ws.plan(student, teacher, TOKENS.float(), rules="paper")
+    assert ws.plan(student, teacher, TOKENS.float()).copies
 
 
 def test_a_list_of_heads_is_taken_from_either_form() -> None:

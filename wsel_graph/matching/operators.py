@@ -155,7 +155,7 @@ def tags_of(op: Any) -> frozenset[str]:
         return frozenset({"norm"})
     if name in _LINEAR or is_layout(op):
         return frozenset({"neg"}) if short == "neg" else frozenset()
-    if not is_pointwise_op(op):
+    if not is_pointwise_op(op) and short not in _SAME_ACTIVATION:
         return frozenset({short})
     return frozenset({"act", _SAME_ACTIVATION.get(short, short)})
 

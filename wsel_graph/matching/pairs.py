@@ -10,6 +10,7 @@ from wsel_graph.errors import MatchError
 from wsel_graph.matching.blocks import ANOTHER_ORDER, NO_BLOCK, NodePairs, pair_structures
 from wsel_graph.matching.chains import coupling_chains
 from wsel_graph.matching.consistency import PART
+from wsel_graph.matching.differences import activation_notes
 from wsel_graph.matching.exits import PairedExits, paired_exits
 from wsel_graph.matching.names import named_in_another_order, pieces_by_name
 from wsel_graph.matching.outline import outline
@@ -34,7 +35,7 @@ class Matching:
         unexplained: Tensors that nothing explains, each with the reason.
         candidates: For unexplained tensors, the teacher tensors that fit equally well.
         layers: Which teacher block fills which student block.
-        notes: What was decided by names, and rules that match nothing.
+        notes: Functions that differ, what was decided by names, and rules that match nothing.
         subjects: Every student tensor's component as selection rules see it, by the tensor's first name.
         required: Tensors that must be filled, each with the place of the rule that says so.
         paired: Tensors that a rule paired, each with the place of that rule.
@@ -71,7 +72,8 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
     nodes = pair_structures(governing)
     finder = PieceFinder(governing.student, governing.teacher)
     found = finder.find(nodes)
-    notes = _by_name(governing, found, nodes.pairs)
+    differences = activation_notes(governing.student.components, governing.teacher.components, nodes.pairs)
+    notes = (*differences, *_by_name(governing, found, nodes.pairs))
     rules = governing.component_rules()
     kept = _kept(governing, rules)
     _force(governing, rules, finder, found)

@@ -29,6 +29,9 @@ from wsel_graph.planner.widths import Widths
 
 NO_VALUES = Values()
 
+Sources = tuple[tuple[Piece, ...], ...]
+"""What fills one tensor: its pieces, of every teacher tensor that is averaged into it."""
+
 
 def build_plan(
     student: ModelGraph,
@@ -83,25 +86,14 @@ class _Builder:
         chooser = Chooser(joints, self.elements, (self.student, self.teacher), self.matching.subjects)
         self._check_numbered(joints, chooser)
         widths = Widths(chooser)
-        layouts = Layouts(self.student, self.teacher, chooser)
         states = {state.name: state for state in self.student.captured.states}
         kept = [_kept(states[name], reason) for name, reason in (*self.matching.kept, *self.unfit.items())]
-        copies: list[Copy] = []
-        lines = list(self.matching.notes)
-        for name in sources:
-            pieces = [piece for each in sources[name] for piece in each]
-            reasons = [chooser.reason_to_keep(joints.dims.get(piece, ())) for piece in pieces]
-            if (reason := next(filter(None, reasons), None)) is not None:
-                kept.append(_kept(states[name], reason))
-                continue
-            made = [
-                [self._copy(piece, states[name], joints, widths, layouts) for piece in each] for each in sources[name]
-            ]
-            for first, *others in zip(*made, strict=True):
-                count = 1 + len(others)
-                also = tuple(replace(copy, scale=copy.scale / count) for copy, _ in others)
-                copies.append(replace(first[0], scale=first[0].scale / count, also=also))
-                lines.extend(first[1])
+        own = {name: reason for name in sources if (reason := _reason_to_keep(sources[name], joints, chooser))}
+        kept.extend(_kept(states[name], reason) for name, reason in own.items())
+        filler = _Filler(self.student, self.teacher, joints, widths, Layouts(self.student, self.teacher, chooser))
+        made = [filler.copies(states[name], sources[name]) for name in sources if name not in own]
+        copies = [copy for each in made for copy, _ in each]
+        lines = [*self.matching.notes, *(line for each in made for _, notes in each for line in notes)]
         if not copies:
             raise PlanError(_nothing_message(kept))
         copies, rescaling = rescaled(copies, self.student, self.teacher, widths)
@@ -122,25 +114,13 @@ class _Builder:
             self.matching.outlines,
         )
 
-    def _copy(
-        self, piece: Piece, state: State, joints: Joints, widths: Widths, layouts: Layouts
-    ) -> tuple[Copy, list[str]]:
-        """The copy for one piece, and what the user should know about it."""
-        dims = joints.dims.get(piece, [])
-        laid = [layouts.layout(paired, dims) for paired in dims]
-        shapes = tuple(state.tensor.shape), self.teacher.tensors[piece.teacher.tensor].shape
-        made = make_copy(piece, shapes, dims, laid, joints)
-        factor = scale(self.student, self.teacher, dims, widths)
-        lines = [layout.note for layout in laid if layout.note]
-        return replace(made, parameter=state.kind == "parameter", scale=factor), lines
-
     def _check_numbered(self, joints: Joints, chooser: Chooser) -> None:
         """Elements that other components take by their numbers, such as an expert's, keep these numbers.
 
         Raises:
             PlanError: If others than the first are taken: the components that they belong to were not chosen with them.
         """
-        for paired in (paired for dims in joints.dims.values() for paired in dims):
+        for paired in joints.paired_dims:
             name, taken = paired.piece.student.tensor, list(chooser.taken(paired))
             opaque = "opaque" in self.student.pins_on(paired.student)
             if name in self.matching.numbered and opaque and taken != list(range(len(taken))):
@@ -156,6 +136,41 @@ class _Builder:
                 raise MatchError(
                     f"{place}: the rule requires {item.student} to be initialised, and it is not: {item.reason}"
                 )
+
+
+def _reason_to_keep(sources: Sources, joints: Joints, chooser: Chooser) -> str | None:
+    """Why a tensor that was paired keeps its own values all the same; None where it does not."""
+    reasons = (chooser.reason_to_keep(joints.dims.get(piece, ())) for own in sources for piece in own)
+    return next(filter(None, reasons), None)
+
+
+@dataclass(frozen=True)
+class _Filler:
+    student: ModelGraph
+    teacher: ModelGraph
+    joints: Joints
+    widths: Widths
+    layouts: Layouts
+
+    def copies(self, state: State, sources: Sources) -> list[tuple[Copy, list[str]]]:
+        """The copies that fill a tensor, of each with what the user should know; averages where sources are several."""
+        made = [[self._copy(piece, state) for piece in own] for own in sources]
+        found = []
+        for (first, lines), *others in zip(*made, strict=True):
+            count = 1 + len(others)
+            also = tuple(replace(copy, scale=copy.scale / count) for copy, _ in others)
+            found.append((replace(first, scale=first.scale / count, also=also), lines))
+        return found
+
+    def _copy(self, piece: Piece, state: State) -> tuple[Copy, list[str]]:
+        """The copy for one piece, and what the user should know about it."""
+        dims = self.joints.dims.get(piece, [])
+        laid = [self.layouts.layout(paired, dims) for paired in dims]
+        shapes = tuple(state.tensor.shape), self.teacher.tensors[piece.teacher.tensor].shape
+        made = make_copy(piece, shapes, dims, laid, self.joints)
+        factor = scale(self.student, self.teacher, dims, self.widths)
+        lines = [layout.note for layout in laid if layout.note]
+        return replace(made, parameter=state.kind == "parameter", scale=factor), lines
 
 
 def _kept(state: State, reason: str) -> Kept:

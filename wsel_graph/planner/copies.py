@@ -46,14 +46,11 @@ def make_copy(
             inside = _within(side, paired.number, positions)
             apart = [inside] if len(run) == 1 else taken_apart(inside, [shape[dim] for dim in run])
             if apart is None:
-                raise joints.misaligned(piece, paired.number, Misaligned(paired.student, paired.teacher))
+                raise _no_block(paired, side, shape)
             for dim, elements in zip(run, apart, strict=True):
                 lists[dim] = compact(elements)
-    view = _view(piece, len(filled), tuple(arriving))
-    if piece.student.tails or piece.teacher.tails:
-        view = view_of_runs(piece, taken, filled)
-        if view is None:
-            raise joints.misaligned(piece, 0, Misaligned(dims[0].student, dims[0].teacher))
+    runs = piece.student.tails or piece.teacher.tails
+    view = _view_of_runs(piece, taken, filled, joints) if runs else _view(piece, len(filled), tuple(arriving))
     region = _folded(piece.student, filled, shapes[0])
     whole = all(indices == range(size) for indices, size in zip(region, shapes[0], strict=True))
     return Copy(
@@ -67,6 +64,25 @@ def make_copy(
         tuple(layout.resize for layout in layouts if layout.resize is not None),
         mix=tuple(_mix(paired, layout.terms) for paired, layout in zip(dims, layouts, strict=True) if layout.terms),
     )
+
+
+def _view_of_runs(piece: Piece, taken: Sequence[Indices], filled: Sequence[Indices], joints: Joints) -> View:
+    view = view_of_runs(piece, taken, filled)
+    if view is None:
+        first = joints.dims[piece][0]
+        raise joints.misaligned(piece, 0, Misaligned(first.student, first.teacher))
+    return view
+
+
+def _no_block(paired: PairedDim, side: Side, shape: Shape) -> Unfit:
+    """The error for elements of a merged axis, a dim each in this tensor, that are not some of every dim."""
+    dims = " and ".join(map(str, side.run(paired.number)))
+    message = (
+        f"{paired.place}: elements that are chosen from heads and channels as from one axis (unit: flat) are no block "
+        f"of dims {dims} of {side.tensor} {list(shape)}, which holds them apart. Write unit: whole for these groups, "
+        f"or pass keep=[{paired.piece.student.tensor!r}]."
+    )
+    return Unfit(message, [paired.piece.student.tensor], f"chosen flat, where {side.tensor} has a dim each")
 
 
 def _mix(paired: PairedDim, terms: Sequence[Terms]) -> Mix:
