@@ -11,7 +11,8 @@ from torch import fx
 from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.capture.schemas import bind
 from wsel_graph.matching.components import LIGHT, ComponentGraph, Edge, Node, Order, Slot
-from wsel_graph.matching.weights import Leaf, Weights
+from wsel_graph.matching.leaves import Leaf
+from wsel_graph.matching.weights import Weights
 
 COMPUTED = frozenset({"linear", "conv"})
 """Components whose parameters are told apart by how the weight is computed from them."""
