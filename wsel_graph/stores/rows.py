@@ -177,7 +177,7 @@ def _block(extent: Extent, indices: tuple[Indices, ...]) -> _Block:
         outer += 1
     if outer == len(indices):
         return _Block(indices, (), 0, (), tuple(strides), extent.dtype.itemsize)
-    first, last = min(indices[outer]), max(indices[outer])
+    first, last = _bounds(indices[outer])
     stride, size = strides[outer], extent.shape[outer]
     if outer and (size - 1 - last + first) * stride < PAGE:  # whole rows, so that neighbours are read in one go
         first, last = 0, size - 1
@@ -192,7 +192,14 @@ def _apart(indices: Indices, stride: int) -> bool:
         return True
     if len(indices) < 2:
         return False
-    return (max(indices) - min(indices)) * stride >= 2 * PAGE * (len(indices) - 1)
+    first, last = _bounds(indices)
+    return (last - first) * stride >= 2 * PAGE * (len(indices) - 1)
+
+
+def _bounds(indices: Indices) -> tuple[int, int]:
+    """The smallest and the largest element."""
+    ends = (indices[0], indices[-1]) if isinstance(indices, range) else indices
+    return min(ends), max(ends)
 
 
 def _moved(indices: Indices, by: int) -> Indices:
