@@ -20,6 +20,7 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
+from wsel_graph.capture.caches import without_caches
 from wsel_graph.capture.fake import refuse_fake
 from wsel_graph.capture.inputs import Inputs, normalize_inputs, tensor_labels
 from wsel_graph.capture.masks import masks
@@ -190,7 +191,8 @@ def _attempt(rung: str, model: nn.Module, states: tuple[State, ...], inputs: Inp
     recorder = Recorder(states[0].tensor.device, originals)
     inputs = inputs.map(lambda tensor: tensor.detach().clone())
     _introduce(recorder, duplicate, states, inputs)
-    output, returns = _run(recorder, duplicate, inputs)
+    with without_caches(model):
+        output, returns = _run(recorder, duplicate, inputs)
     leaves = [leaf for leaf in pytree.tree_leaves(open_output(output)) if isinstance(leaf, torch.Tensor)]
     if not leaves:
         raise CaptureError(
