@@ -61,6 +61,16 @@ def reversed_solves(draw: st.DrawFn, op: Any) -> Case:
     return case(op, floats(*batch, n, draw(sizes)), well_conditioned(*batch, n, n))
 
 
+@st.composite
+def triangular_solves(draw: st.DrawFn) -> Case:
+    """On either side; batch dims of one operand may be broadcast or missing."""
+    batch, n, sides, left = draw(shapes(max_dims=2)), draw(sizes), draw(sizes), draw(st.booleans())
+    other = [1 if draw(seldom) else size for size in batch][draw(st.integers(0, len(batch))) :]
+    known = floats(*other, *((n, sides) if left else (sides, n)))
+    op = aten.linalg_solve_triangular.default
+    return case(op, well_conditioned(*batch, n, n), known, upper=draw(st.booleans()), left=left)
+
+
 def factorised(op: Any, with_right_side: bool) -> st.SearchStrategy[Case]:
     @st.composite
     def draw_case(draw: st.DrawFn) -> Case:
@@ -126,7 +136,7 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
             lambda s: case(aten._linalg_solve_ex.default, well_conditioned(s[0], s[1], s[1]), floats(*s))
         ),
     ),
-    "aten::linalg_solve_triangular": solves(aten.linalg_solve_triangular.default, upper=True),
+    "aten::linalg_solve_triangular": triangular_solves(),
     "aten::triangular_solve": reversed_solves(aten.triangular_solve.default),
     "aten::cholesky_solve": reversed_solves(aten.cholesky_solve.default),
     "aten::linalg_lstsq": solves(aten.linalg_lstsq.default),
@@ -151,6 +161,16 @@ def test_rule_holds(name, data):
         pytest.param(case(aten._fft_r2c.default, floats(2, 3, 8), [2], 0, True), "a b C -> a b D", id="fft"),
         pytest.param(case(aten._linalg_det.default, floats(2, 3, 3)), "a B C -> a, a D E, a F", id="det"),
         pytest.param(case(aten.linalg_cross.default, floats(2, 3), floats(2, 3)), "a B, a B -> a B", id="cross"),
+        pytest.param(
+            case(aten.linalg_solve_triangular.default, floats(2, 6, 3, 3), floats(6, 3, 5), upper=False),
+            "a b C D, b E f -> a b G f",
+            id="triangular",
+        ),
+        pytest.param(
+            case(aten.linalg_solve_triangular.default, floats(6, 3, 3), floats(6, 5, 3), upper=False, left=False),
+            "a B C, a d E -> a d F",
+            id="triangular from the right",
+        ),
     ],
 )
 def test_notation(call, expected):

@@ -49,13 +49,25 @@ def _batched(call: Call, batch: Axes, shape: tuple[int, ...]) -> Axes:
 
 
 @propagates(
-    aten._linalg_solve_ex, aten.linalg_solve_triangular, aten.linalg_householder_product, aten.triangular_solve,
+    aten._linalg_solve_ex, aten.linalg_householder_product, aten.triangular_solve,
     aten.linalg_lstsq, aten.linalg_lu_solve, aten.lu_unpack, aten.cholesky_solve, aten.ormqr,
 )  # fmt: skip
 def whole_matrices(call: Call) -> Outputs:
     """Several operands, whose dims are matched in ways of their own: all are taken whole."""
     call.pin_all(*call.tensors)
     return [call.pinned_axes(shape) for shape in call.shapes]
+
+
+@propagates(aten.linalg_solve_triangular)
+def triangular_system(call: Call) -> Outputs:
+    """`A X = B`, or `X A = B` for `left=False`: batch dims and the right hand sides are independent of each other."""
+    matrix, known = call["self"].axes, call["B"].axes
+    unknown, side = (-2, -1) if call["left"] else (-1, -2)
+    for axis in (*matrix[-2:], known[unknown]):
+        call.pin(axis, "opaque")
+    batch = call.broadcast(matrix[:-2], known[:-2])
+    whole = call.pinned(call.shape[unknown], "opaque")
+    return (*batch, whole, known[side]) if call["left"] else (*batch, known[side], whole)
 
 
 @propagates(aten.linalg_cross, aten.cross)
