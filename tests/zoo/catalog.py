@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from . import timm_models, torchvision_models, transformers_models
+from . import timm_models, torchvision_models, transformers_models, transformers_sound_and_images
 
 NOISE = 0.1
 
@@ -51,6 +51,7 @@ _LIBRARIES: tuple[tuple[str, dict[str, tuple[str, ...]], Builder], ...] = (
     ("timm", timm_models.FAMILIES, timm_models.build),
     ("torchvision", torchvision_models.FAMILIES, torchvision_models.build),
     ("transformers", transformers_models.FAMILIES, transformers_models.build),
+    ("transformers", transformers_sound_and_images.FAMILIES, transformers_sound_and_images.build),
 )
 
 
