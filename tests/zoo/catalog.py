@@ -23,7 +23,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from . import timm_models, torchvision_models, transformers_text, transformers_models
+from . import (
+    timm_models,
+    torchvision_models,
+    transformers_models,
+    transformers_sound_and_images,
+    transformers_text,
+)
 
 NOISE = 0.1
 
@@ -52,6 +58,7 @@ _LIBRARIES: tuple[tuple[str, dict[str, tuple[str, ...]], Builder], ...] = (
     ("torchvision", torchvision_models.FAMILIES, torchvision_models.build),
     ("transformers", transformers_models.FAMILIES, transformers_models.build),
     ("transformers", transformers_text.FAMILIES, transformers_text.build),
+    ("transformers", transformers_sound_and_images.FAMILIES, transformers_sound_and_images.build),
 )
 
 

@@ -99,6 +99,14 @@ REASONS: dict[str, str] = {
     "transformers/fnet": "a Fourier transform runs over the residual stream: the order of its channels matters",
     "transformers/llava": "masked_scatter writes image features into the token stream in running order: the stream is "
     "pinned, because the values of the mask decide what is coupled",
+    "transformers/vipllava": "masked_scatter writes image features into the token stream, as in llava: the stream "
+    "is pinned",
+    "transformers/paligemma": "masked_scatter writes image features into the token stream, as in llava: the stream "
+    "is pinned",
+    "transformers/instructblip_qformer": "the query tokens come in as an input, with the channels of the residual "
+    "stream: the stream is pinned",
+    "transformers/blip_2_qformer": "the query tokens come in as an input, with the channels of the residual "
+    "stream: the stream is pinned",
     "transformers/wavlm": "4 convolution groups and 6 heads (our small configuration) cut the residual stream in two "
     "ways that have no common refinement: it is pinned",
     "transformers/squeezebert": "convolution groups and heads (our small configuration) cut queries, keys and values "

@@ -28,6 +28,12 @@ from wsel_graph.notebook import card, lines
 TOLERANCE = 1e-9
 """Largest accepted difference, relative to the largest output element, in float64."""
 
+FILL = 1e4
+"""What code writes again and again into places that must never win (-1e4, -1e9, ...) is this large or larger."""
+
+ANY_FILL = 1e30
+"""No trained network computes a number this large: even a single one is a fill."""
+
 ROUNDING_LIMIT = TOLERANCE / 10
 """A network whose outputs move more than this by rounding alone cannot be judged."""
 
@@ -38,7 +44,8 @@ class Certificate:
 
     Attributes:
         ok: Whether the outputs stayed the same within the tolerance.
-        max_error: Largest difference of any output element, relative to its output's largest element.
+        max_error: Largest difference of any output element, relative to its output's largest element
+            that is no masking constant.
         groups: Number of coupled groups.
         permuted: Number of groups that were permuted.
         free_fraction: Share of parameter elements in tensors with a free or anchored axis.
@@ -219,7 +226,15 @@ def _difference(
 
 
 def relative_error(expected: torch.Tensor, actual: torch.Tensor) -> float:
-    """Largest absolute difference over the largest absolute expected value; infinite for different shapes."""
+    """Largest absolute difference over the largest absolute expected value; infinite for different shapes.
+
+    Masked places that are filled with huge constants are compared, but say nothing of the size of the others: beside
+    the lowest float every difference would be small.
+
+    >>> lowest = torch.finfo(torch.float64).min
+    >>> relative_error(torch.tensor([2.0, lowest]).double(), torch.tensor([3.0, lowest]).double())
+    0.5
+    """
     if expected.shape != actual.shape:
         return math.inf
     if expected.numel() == 0:
@@ -228,5 +243,13 @@ def relative_error(expected: torch.Tensor, actual: torch.Tensor) -> float:
         return 0.0 if torch.equal(expected, actual) else math.inf
     same_special = torch.equal(torch.isfinite(expected), torch.isfinite(actual))
     expected, actual = (torch.nan_to_num(t, 0.0, 0.0, 0.0) for t in (expected, actual))
-    scale = float(expected.abs().max()) or 1.0
-    return float((expected - actual).abs().max()) / scale if same_special else math.inf
+    return float((expected - actual).abs().max()) / _scale(expected.abs()) if same_special else math.inf
+
+
+def _scale(sizes: torch.Tensor) -> float:
+    """The largest of the absolute values that are no fills; of all of them where nothing else is left."""
+    if float(sizes.max()) >= FILL:
+        values, counts = sizes.unique(return_counts=True)
+        computed = values[(values < FILL) | ((counts == 1) & (values < ANY_FILL))]
+        sizes = computed if computed.numel() else sizes
+    return float(sizes.max()) or 1.0
