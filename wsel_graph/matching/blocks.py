@@ -10,11 +10,11 @@ from wsel_graph.errors import MatchError
 from wsel_graph.matching.align import Alignment, align_items
 from wsel_graph.matching.consistency import contradictions
 from wsel_graph.matching.isomorphism import pair_nodes
-from wsel_graph.matching.layering import Layering, layer_length, layering
+from wsel_graph.matching.layering import Layering, agreeing, layer_length, layering, of_one_kind
 from wsel_graph.matching.layers import MERGE, LayerMethod, select_layers
 from wsel_graph.matching.merged_blocks import further_nodes, partner_runs
 from wsel_graph.matching.orders import nodes_in_another_order
-from wsel_graph.matching.segments import Item, Layer, coarse_of, kinds_of
+from wsel_graph.matching.segments import Item, Layer, coarse_of
 from wsel_graph.matching.structure import Structure
 from wsel_graph.matching.wishes import Governing
 from wsel_graph.plan import LayerMap
@@ -162,23 +162,15 @@ def _partners(
 ) -> dict[int, int]:
     """Teacher layer for student layer: among all layers when their kinds then agree, else among those of one kind."""
     plain = dict(enumerate(select_layers(method, len(large), len(small), stage, influence)))
-    if not isinstance(method, (str, Score)) or _agree(small, large, plain) == len(small):
+    agree = agreeing(small, large, plain)
+    if not isinstance(method, (str, Score)) or agree == len(small):
         return plain
-    exact = {kinds_of(layer) for layer in large}
-    keys = [kinds_of(layer) if kinds_of(layer) in exact else coarse_of(layer) for layer in small]
     partners: dict[int, int] = {}
-    for key in dict.fromkeys(keys):
-        mine = [i for i, own in enumerate(keys) if own == key]
-        other = [i for i, layer in enumerate(large) if key in (kinds_of(layer), coarse_of(layer))]
+    for mine, other in of_one_kind(small, large):
         own = None if influence is None else [influence[i] for i in other]
         chosen = select_layers(method, len(other), len(mine), stage, own)
         partners |= {i: other[place] for i, place in zip(mine, chosen, strict=False)}
-    return plain if len(partners) <= _agree(small, large, plain) else partners
-
-
-def _agree(small: Sequence[Layer], large: Sequence[Layer], partners: dict[int, int]) -> int:
-    """How many student layers have a partner of their own coarse kind."""
-    return sum(coarse_of(small[ours]) == coarse_of(large[theirs]) for ours, theirs in partners.items())
+    return plain if len(partners) <= agree else partners
 
 
 def _pair_layers(

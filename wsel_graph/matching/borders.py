@@ -15,7 +15,6 @@ from torch import fx
 from wsel_graph.axes import Axis, atoms, product
 from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.coupling.graph import ModelGraph
-from wsel_graph.matching.components import ROOTS
 from wsel_graph.matching.layering import LONGEST
 from wsel_graph.matching.segments import Item, last_of
 from wsel_graph.matching.structure import Structure
@@ -88,7 +87,7 @@ class _Finder:
         """The value that the first segment starts from: where the way from the last node before it parts."""
         nodes, own = self._components.nodes, set(segment)
         sources = {edge.source for number in segment for edge in nodes[number].inputs if edge.source not in own}
-        sources = {number for number in sources if nodes[number].label not in ROOTS}
+        sources -= self._components.roots
         if sources:
             return _until_it_parts(self._nodes[nodes[max(sources)].fx])
         given = [node for node in self._nodes.values() if node.op == "placeholder" and _is_float(node)]

@@ -127,6 +127,15 @@ class ComponentGraph:
         return graph
 
     @cached_property
+    def roots(self) -> frozenset[int]:
+        """Components without an input, and what only rescales them: learned values, the same for every example."""
+        found: set[int] = set()
+        for number, node in enumerate(self.nodes):
+            if node.label in ROOTS or (node.light and node.inputs[0].source in found):
+                found.add(number)
+        return frozenset(found)
+
+    @cached_property
     def _results(self) -> dict[int, list[Edge]]:
         found: dict[int, list[Edge]] = {}
         for edge in self.results:

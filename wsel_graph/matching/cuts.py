@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from wsel_graph.matching.components import ROOTS, ComponentGraph
+from wsel_graph.matching.components import ComponentGraph
 
 INPUT = -1
 """The model's input, which is alive as long as components read it directly."""
@@ -34,7 +34,7 @@ class _Cutter:
     def __post_init__(self) -> None:
         uses = enumerate(self.graph.consumers)
         self.last = {number: max((reader for reader, _ in readers), default=-1) for number, readers in uses}
-        roots = [n for n, node in enumerate(self.graph.nodes) if not node.inputs and node.label not in ROOTS]
+        roots = [n for n, node in enumerate(self.graph.nodes) if not node.inputs and n not in self.graph.roots]
         self.last[INPUT] = max(roots, default=-1)
 
     def cut(self, nodes: Sequence[int], alive: frozenset[int], aside: frozenset[int]) -> list[Piece]:
@@ -54,11 +54,28 @@ class _Cutter:
         return result
 
     def _again(self, piece: Piece, before: frozenset[int], aside: frozenset[int]) -> list[Piece]:
-        """Cut a piece again without what flows into it, when that shows several residual blocks."""
+        """Cut a piece again without what flows into it, when that shows several residual blocks.
+
+        One is enough where the stream begins inside: a decoder's only block, which reads what the encoder passes on.
+        """
         if len(piece) < 4 or not before:
             return [piece]
         inner = self.cut(piece, frozenset(), aside | before)
-        return inner if sum(map(self._is_residual, inner)) > 1 else [piece]
+        return inner if sum(map(self._is_residual, inner)) > (not self._begins_inside(piece)) else [piece]
+
+    def _begins_inside(self, piece: Piece) -> bool:
+        """Whether sums and norms alone lead from the model's input to the end of a piece, and none from before it."""
+        own, nodes = set(piece), self.graph.nodes
+        open_ends, begins = {max(piece)}, False
+        while open_ends:
+            node = nodes[number := open_ends.pop()]
+            begins |= not node.inputs and number not in self.graph.roots
+            if node.light or not (node.slots or node.label == "contract"):
+                sources = {edge.source for edge in node.inputs}
+                if not sources <= own | self.graph.roots:
+                    return False
+                open_ends |= sources
+        return begins
 
     def _is_residual(self, piece: Piece) -> bool:
         """Whether something that flows in is read by several nodes, and a sum brings them together.
@@ -78,8 +95,8 @@ class _Cutter:
         """
         found = [list(piece) for piece in pieces]
         home = {number: place for place, piece in enumerate(found) for number in piece}
-        for number, node in enumerate(self.graph.nodes):
-            ends = self._block_of(number) if node.label not in ROOTS else None
+        for number in range(len(self.graph.nodes)):
+            ends = self._block_of(number) if number not in self.graph.roots else None
             if ends is None or not ends <= home.keys() or home[min(ends)] == home[max(ends)]:
                 continue
             first, last = home[min(ends)], home[max(ends)]

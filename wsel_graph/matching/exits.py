@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wsel_graph.matching.blocks import NodePairs, PairedStage
-from wsel_graph.matching.components import ROOTS, ComponentGraph
+from wsel_graph.matching.components import ComponentGraph
 from wsel_graph.matching.structure import Structure
 
 
@@ -73,7 +73,7 @@ def _last_value(graph: ComponentGraph, block: Sequence[int]) -> int | None:
     leaving = [
         number
         for number in block
-        if graph.nodes[number].label not in ROOTS
+        if number not in graph.roots
         and (graph.results_of(number) or any(reader not in own for reader, _ in graph.consumers[number]))
     ]
     return leaving[0] if len(leaving) == 1 else None

@@ -6,10 +6,10 @@ kind: a first block without a norm, a final norm, a pooling block on the same st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wsel_graph.matching.segments import Item, Layer
+from wsel_graph.matching.segments import Item, Layer, coarse_of, kinds_of
 
 LONGEST = 16
 """Most segments that make one layer."""
@@ -59,6 +59,38 @@ def layering(student: Item, teacher: Item) -> Layering:
 def layer_length(*stages: Item, longest: int = LONGEST) -> int:
     """How many segments make a layer, where the stages hold nothing but layers."""
     return _period([_place_kinds(stage) for stage in stages], longest)
+
+
+def of_one_kind(small: Sequence[Layer], large: Sequence[Layer]) -> list[tuple[list[int], list[int]]]:
+    """The student's layers of each kind, and the teacher's: of equal kinds, else of kinds that norms alone tell apart.
+
+    Zero-based. A layer of nothing but norms is of one kind with another behind a layer of the same coarse kind.
+    """
+    ours, theirs = _keys(small), _keys(large)
+    known = {exact for exact, _ in theirs}
+    keys = [exact if exact in known else coarse for exact, coarse in ours]
+    return [
+        (
+            [number for number, own in enumerate(keys) if own == key],
+            [number for number, other in enumerate(theirs) if key in other],
+        )
+        for key in dict.fromkeys(keys)
+    ]
+
+
+def agreeing(small: Sequence[Layer], large: Sequence[Layer], partners: Mapping[int, int]) -> int:
+    """How many student layers have a partner of their own coarse kind."""
+    ours, theirs = _keys(small), _keys(large)
+    return sum(ours[mine][1] == theirs[other][1] for mine, other in partners.items())
+
+
+def _keys(layers: Sequence[Layer]) -> list[tuple[object, object]]:
+    """The kinds of every layer and its coarse kinds; of norms with the coarse kinds of what they stand behind."""
+    found: list[tuple[object, object]] = []
+    for layer in layers:
+        behind = (found[-1][1],) if found and all(segment.light for segment in layer) else ()
+        found.append(((kinds_of(layer), *behind), (coarse_of(layer), *behind)))
+    return found
 
 
 def _period(sequences: Sequence[Sequence[object]], longest: int = LONGEST) -> int:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from wsel_graph.errors import MatchError
 from wsel_graph.matching.isomorphism import pair_nodes
+from wsel_graph.matching.layering import of_one_kind
 from wsel_graph.matching.layers import layer_runs
-from wsel_graph.matching.segments import Layer, coarse_of, kinds_of
+from wsel_graph.matching.segments import Layer, kinds_of
 from wsel_graph.matching.structure import Structure
 
 
@@ -17,12 +18,8 @@ def partner_runs(small: Sequence[Layer], large: Sequence[Layer], stage: str) -> 
     Raises:
         MatchError: If a run would bring together layers of different structure.
     """
-    exact = {kinds_of(layer) for layer in large}
-    keys = [kinds_of(layer) if kinds_of(layer) in exact else coarse_of(layer) for layer in small]
     found: dict[int, Sequence[int]] = {}
-    for key in dict.fromkeys(keys):
-        mine = [number for number, own in enumerate(keys) if own == key]
-        other = [number for number, layer in enumerate(large) if key in (kinds_of(layer), coarse_of(layer))]
+    for mine, other in of_one_kind(small, large):
         runs = layer_runs(len(other), len(mine)) if other else []
         found |= {number: [other[place] for place in run] for number, run in zip(mine, runs, strict=False)}
     if not found:  # no student layer is of a kind that the teacher has: all of them in order

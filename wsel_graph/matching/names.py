@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from wsel_graph.matching.components import UNORDERED, Edge, Node
 from wsel_graph.matching.orders import nodes_in_another_order
@@ -37,6 +37,47 @@ def named_in_another_order(
         both |= dict(zip(_nodes(student, name), _nodes(teacher, piece.teacher.tensor), strict=True))
     wrong = nodes_in_another_order(student.components, teacher.components, both)
     return {name for name in named if not wrong.isdisjoint(_nodes(student, name))}
+
+
+def crossed_names(pieces: Mapping[str, Sequence[Piece]], student: Structure, teacher: Structure) -> list[str]:
+    """A note where structure pairs tensors of different names, and either model has tensors of both names.
+
+    Block numbers are left out of what is compared. The pairing may be right all the same (what ends the last block of
+    one model begins the next block of another), or show two parts that only names tell apart.
+
+    Args:
+        pieces: What fills every student tensor that no rule pairs.
+    """
+    ours, theirs = _names(student), _names(teacher)
+    shared = set().union(*ours.values()) & set().union(*theirs.values())
+    crossed = []
+    for name, found in pieces.items():
+        other = found[0].teacher.tensor
+        apart = len(found) == 1 and ours[name].isdisjoint(theirs[other])
+        if apart and not shared.isdisjoint(ours[name]) and not shared.isdisjoint(theirs[other]):
+            crossed.append((name, other))
+    if not crossed:
+        return []
+    name, other = crossed[0]
+    return [
+        f"structure pairs {len(crossed)} {'tensor' if len(crossed) == 1 else 'tensors'} with teacher tensors of other "
+        f"names, though both models use either name: {name} is filled from {other}. If that is not meant, pair them in "
+        f'a rule file, such as components: [{{pair: {{student: "{name}", teacher: ...}}}}]'
+    ]
+
+
+def _names(structure: Structure) -> dict[str, set[str]]:
+    """All names of every tensor, without numbers, by its first name."""
+    return {state.name: set(map(without_numbers, state.names)) for state in structure.graph.captured.states}
+
+
+def without_numbers(name: str) -> str:
+    """A tensor's name with `#` for the numbers of blocks.
+
+    >>> without_numbers("encoder.layer.11.fc1.weight")
+    'encoder.layer.#.fc1.weight'
+    """
+    return ".".join("#" if part.isdigit() else part for part in name.split("."))
 
 
 def _nodes(structure: Structure, tensor: str) -> list[int]:

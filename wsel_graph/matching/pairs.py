@@ -12,7 +12,7 @@ from wsel_graph.matching.chains import coupling_chains
 from wsel_graph.matching.consistency import PART
 from wsel_graph.matching.differences import activation_notes
 from wsel_graph.matching.exits import PairedExits, paired_exits
-from wsel_graph.matching.names import named_in_another_order, pieces_by_name
+from wsel_graph.matching.names import crossed_names, named_in_another_order, pieces_by_name
 from wsel_graph.matching.outline import outline
 from wsel_graph.matching.pieces import Found, PieceFinder
 from wsel_graph.matching.sides import Piece
@@ -76,6 +76,9 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
     notes = (*differences, *_by_name(governing, found, nodes.pairs))
     rules = governing.component_rules()
     kept = _kept(governing, rules)
+    asked = {*kept, *(name for name, rule in rules.items() if rule.action == "pair")}
+    free = {name: pieces for name, pieces in found.pieces.items() if name not in asked}
+    notes = (*notes, *crossed_names(free, governing.student, governing.teacher))
     _force(governing, rules, finder, found)
     filled = [(name, found.pieces[name]) for name in student.own_names if name in found.pieces and name not in kept]
     missing = [name for name in student.own_names if name not in found.pieces and name not in kept]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from wsel_graph.axes import Atom
-from wsel_graph.matching.components import ROOTS, ComponentGraph
+from wsel_graph.matching.components import ComponentGraph
 from wsel_graph.matching.cuts import cut
 from wsel_graph.matching.signature import Part, digest
 
@@ -89,12 +89,11 @@ def segments(graph: ComponentGraph, streams: Sequence[frozenset[Atom]], places: 
         streams: For every node, the free atoms of what it passes on.
         places: For every node, at how many positions it passes on features; 0 where that cannot be told.
     """
-    inner = [n for n, node in enumerate(graph.nodes) if node.label not in ROOTS or not graph.consumers[n]]
-    pieces = cut(graph, inner)
+    pieces = cut(graph, [n for n in range(len(graph.nodes)) if n not in graph.roots or not graph.consumers[n]])
     home = {number: place for place, piece in enumerate(pieces) for number in piece}
-    for number in (n for n in range(len(graph.nodes)) if n not in home):
-        if readers := [home[reader] for reader, _ in graph.consumers[number] if reader in home]:
-            pieces[min(readers)].append(number)
+    for number in (n for n in reversed(range(len(graph.nodes))) if n not in home):
+        home[number] = min(home[reader] for reader, _ in graph.consumers[number])
+        pieces[home[number]].append(number)
     levels = _levels([places[last_of(graph, piece)] for piece in pieces])
     return [_segment(graph, piece, streams, level) for piece, level in zip(pieces, levels, strict=True)]
 
@@ -110,14 +109,14 @@ def _levels(places: Sequence[int]) -> list[int]:
 
 def last_of(graph: ComponentGraph, piece: Sequence[int]) -> int:
     """The node that passes on the result of a piece."""
-    return max((number for number in piece if graph.nodes[number].label not in ROOTS), default=max(piece))
+    return max((number for number in piece if number not in graph.roots), default=max(piece))
 
 
 def _segment(graph: ComponentGraph, piece: list[int], streams: Sequence[frozenset[Atom]], level: int) -> Segment:
     light = all(graph.nodes[n].light for n in piece)
     kind = Part(graph, piece).kind()
     coarse = digest("light", kind) if light else Part(graph, piece, coarse=True).kind()
-    inner = [n for n in piece if graph.nodes[n].label not in ROOTS]
+    inner = set(piece) - graph.roots
     chained = len(piece) == 1 and _is_chained(graph, piece[0])
     stream = streams[last_of(graph, piece)]
     read = frozenset(edge.source for n in piece for edge in graph.nodes[n].inputs) - set(piece)
