@@ -91,3 +91,27 @@ def test_one_place() -> None:
     assert notes(student, teacher) == [
         "the student applies tanh where the teacher applies relu at one place, first before 2.weight"
     ]
+
+
+class Gated(nn.Module):
+    """Two functions of what one convolution gives, multiplied."""
+
+    def __init__(self, width: int, first: Function, second: Function) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+        self.conv, self.out = nn.Conv1d(5, width, 3), nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x.transpose(1, 2))
+        return self.out((self.first(x) * self.second(x)).mean(2))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_functions_of_one_component_are_told_apart(order: int) -> None:
+    def told(student: tuple[Function, Function], teacher: tuple[Function, Function]) -> list[str]:
+        plan = ws.plan(Gated(4, *student[::order]), Gated(8, *teacher[::order]), torch.randn(2, 9, 5))
+        return [note for note in plan.notes if "applies" in note]
+
+    assert not told((torch.tanh, torch.sigmoid), (torch.tanh, torch.sigmoid))
+    (note,) = told((torch.tanh, F.softplus), (torch.tanh, F.gelu))
+    assert "applies softplus where the teacher applies gelu at one place" in note

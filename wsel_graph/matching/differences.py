@@ -48,10 +48,15 @@ def activation_notes(student: ComponentGraph, teacher: ComponentGraph, pairs: Ma
 
 
 def _differences(node: Node, other: Node, pairs: Mapping[int, int]) -> Iterator[tuple[str, str]]:
-    theirs = {edge.source: edge for edge in other.inputs}
-    for edge in node.inputs:
-        counterpart = theirs.get(pairs.get(edge.source, -1))
-        if counterpart is not None and (found := _exchanged(edge, counterpart)):
+    """What differs on the ways from one component to a node; of several such ways, those that have no equal."""
+    for source in dict.fromkeys(edge.source for edge in node.inputs):
+        ours = [edge for edge in node.inputs if edge.source == source]
+        theirs = [edge for edge in other.inputs if edge.source == pairs.get(source)]
+        for edge in list(ours):
+            if (equal := next((each for each in theirs if each.tags == edge.tags), None)) is not None:
+                ours.remove(edge)
+                theirs.remove(equal)
+        if len(ours) == len(theirs) == 1 and (found := _exchanged(ours[0], theirs[0])):
             yield found
 
 
