@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
 
 import wsel_graph as ws
 
@@ -94,16 +95,16 @@ def test_one_place() -> None:
 
 
 class Gated(nn.Module):
-    """Two functions of what one convolution gives, multiplied."""
+    """Functions of the two halves of what a component gives, whose weight is computed and so is not cut."""
 
     def __init__(self, width: int, first: Function, second: Function) -> None:
         super().__init__()
         self.first, self.second = first, second
-        self.conv, self.out = nn.Conv1d(5, width, 3), nn.Linear(width, 3)
+        self.inner, self.out = weight_norm(nn.Linear(5, 2 * width)), nn.Linear(width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x.transpose(1, 2))
-        return self.out((self.first(x) * self.second(x)).mean(2))
+        x, y = self.inner(x).chunk(2, -1)
+        return self.out(self.first(x) * self.second(y))
 
 
 @pytest.mark.parametrize("order", [1, -1])
