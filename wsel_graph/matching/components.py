@@ -72,6 +72,7 @@ class Edge:
         tags: What it passes through, in words that two implementations share.
         trail: A hash of everything that it passes through, sizes and constants included.
         orders: Of the parts that are laid together on the way.
+        part: Zero-based place of what it carries among the parts of its source; None where that is not taken apart.
     """
 
     source: int
@@ -79,6 +80,7 @@ class Edge:
     tags: frozenset[str] = frozenset()
     trail: str = ""
     orders: tuple[Order, ...] = field(default=(), compare=False)
+    part: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

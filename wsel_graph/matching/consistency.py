@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from wsel_graph.matching.components import ComponentGraph, Edge, Node
+from wsel_graph.matching.parts import PART
 from wsel_graph.matching.signature import Detail, edge_mark
 
-PART = "from "
-"""How tags begin that say where a part of an activation begins."""
 SIGNS = frozenset({"neg", "inverse"})
 
 

@@ -12,6 +12,7 @@ from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.capture.schemas import bind
 from wsel_graph.matching.components import LIGHT, ComponentGraph, Edge, Node, Order, Slot
 from wsel_graph.matching.leaves import Leaf
+from wsel_graph.matching.parts import Cut, places_of_parts
 from wsel_graph.matching.weights import Weights
 
 COMPUTED = frozenset({"linear", "conv"})
@@ -28,6 +29,7 @@ class DraftEdge:
     rows: int | None
     trail: str = ""
     orders: tuple[Order, ...] = ()
+    cuts: tuple[Cut, ...] = ()
 
 
 @dataclass(slots=True)
@@ -136,23 +138,40 @@ def finish(drafts: Sequence[Draft], results: Sequence[DraftEdge], names: Iterabl
         numbers.append(list(range(count, count + len(own))))
         count += len(own)
 
-    def edges(given: Iterable[DraftEdge], of: int | None) -> Iterator[Edge]:
+    def reached(given: Iterable[DraftEdge], of: int | None) -> Iterator[tuple[int, DraftEdge, tuple[Cut, ...]]]:
         for edge in given:
             rows = _narrowed(edge.rows, of)
             for number, part in zip(numbers[edge.source], parts[edge.source], strict=True):
                 if part is None or rows is None or part & rows:
-                    yield Edge(number, edge.argument, edge.tags, edge.trail, edge.orders)
+                    yield number, edge, _cuts(edge, rows if part is None else None, drafts[edge.source])
 
-    nodes = [
-        Node(
-            draft.label, tuple(edges(draft.edges, None if draft.slots else part)), _slots(draft, part), draft.at,
-            draft.module, (i, len(own)), draft.settings, draft.trail, draft.orders,
+    cut = [(draft, i, part, len(own)) for draft, own in zip(drafts, parts, strict=True) for i, part in enumerate(own)]
+    read = [list(reached(draft.edges, None if draft.slots else part)) for draft, _, part, _ in cut]
+    given = list(reached(results, None))
+    places = places_of_parts((number, cuts) for found in (*read, given) for number, _, cuts in found)
+
+    def edges(found: Iterable[tuple[int, DraftEdge, tuple[Cut, ...]]]) -> tuple[Edge, ...]:
+        return tuple(
+            Edge(number, edge.argument, edge.tags, edge.trail, edge.orders, places.get((number, cuts)))
+            for number, edge, cuts in found
         )
-        for draft, own in zip(drafts, parts, strict=True)
-        for i, part in enumerate(own)
-    ]  # fmt: skip
+
+    nodes = tuple(
+        Node(
+            draft.label, edges(found), _slots(draft, part), draft.at, draft.module, (i, count), draft.settings,
+            draft.trail, draft.orders,
+        )
+        for (draft, i, part, count), found in zip(cut, read, strict=True)
+    )  # fmt: skip
     used = {tensor for node in nodes for tensor in node.tensors}
-    return ComponentGraph(tuple(nodes), tuple(edges(results, None)), tuple(name for name in names if name not in used))
+    return ComponentGraph(nodes, edges(given), tuple(name for name in names if name not in used))
+
+
+def _cuts(edge: DraftEdge, rows: int | None, source: Draft) -> tuple[Cut, ...]:
+    """What an edge takes of a component that stays whole: its first feature, and where it was cut later."""
+    if not rows or (source.features is not None and rows == _mask_of(0, source.features)):
+        return edge.cuts
+    return (("features", (rows & -rows).bit_length() // 8), *edge.cuts)
 
 
 def _all_parts(drafts: Sequence[Draft], results: Sequence[DraftEdge]) -> list[list[int | None]]:

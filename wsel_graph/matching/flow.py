@@ -18,6 +18,7 @@ from wsel_graph.matching.components import TURNED, ComponentGraph
 from wsel_graph.matching.drafts import finish
 from wsel_graph.matching.growth import Growth
 from wsel_graph.matching.orders import laid_together, orders_of, way_of
+from wsel_graph.matching.parts import base_of, cut_of
 from wsel_graph.matching.reading import (
     compared_with,
     cut_words,
@@ -146,6 +147,7 @@ class _Walk:
             source, index = node.args
             parts = self._values[source]  # type: ignore[index]
             value = parts[index] if isinstance(parts, list) and len(parts) > index else self._read(source)  # type: ignore[operator, index, arg-type]
+            value = self._cut(node, value) if isinstance(value, Flow) and value.index is None else value
             if all(operand.meta.get("storage") != node.meta.get("storage") for operand in source.all_input_nodes):  # type: ignore[union-attr]
                 self._note_new_memory(node)
             return self._trailed(node, passed_on(value, node), [("", value)])
@@ -250,7 +252,7 @@ class _Walk:
 
     def _rearranged(self, node: fx.Node, name: str, flow: Flow) -> Value | list[Value]:
         if flow.index is None:
-            flow = marked(flow, cut_words(node, name))
+            flow = self._cut(node, marked(flow, cut_words(node, name)))
         if self._growth.drafts[flow.source].label == "contract" and moves_last_dim(node):
             flow = replace(flow, tags=flow.tags ^ {TURNED})
         if flow.index is None or ops.keeps_place(name):
@@ -263,13 +265,19 @@ class _Walk:
             return [replace(flow, index=part, direct=False, trail=str(i)) for i, part in enumerate(index)]
         return passed_on(replace(flow, index=index), node)
 
+    def _cut(self, node: fx.Node, flow: Flow) -> Flow:
+        """A flow with the part that an operator takes of it."""
+        cuts = cut_of(node, self._uses.known)
+        return replace(flow, cuts=(*flow.cuts, *cuts), direct=False) if cuts else flow
+
     def _gated(self, node: fx.Node, flow: Flow) -> Value:
         """`glu`: the first half times the sigmoid of the second."""
-        halves = [replace(flow, direct=False)] * 2
+        base = base_of(node.all_input_nodes[0]).name
+        halves = [replace(flow, cuts=(*flow.cuts, (base, place)), direct=False) for place in range(2)]
         if flow.index is not None:
             parts = flow.index.chunk(2, int(bind(node.target, node.args, node.kwargs)["dim"]))
             halves = [replace(flow, index=part, direct=False) for part in parts]
-        gate = replace(halves[1], tags=flow.tags | {"act", "sigmoid"})
+        gate = marked(halves[1], frozenset({"act", "sigmoid"}))
         return self._combined(node, "aten::mul", [("self", halves[0]), ("other", gate)])
 
     def _combined(self, node: fx.Node, name: str, flows: list[tuple[str, Flow]]) -> Value:
@@ -290,7 +298,8 @@ class _Walk:
                 return replace(first, tags=tags, direct=False)
         masks = [flow.mask() for _, flow in flows]
         rows = None if None in masks else union(masks)
-        return Flow(first.source, rows, tags, made=first.made)
+        cuts = first.cuts if all(flow.cuts == first.cuts for _, flow in flows) else ()
+        return self._cut(node, Flow(first.source, rows, tags, made=first.made, cuts=cuts))
 
 
 def _keeps_apart(name: str, flows: list[tuple[str, Flow]]) -> bool:

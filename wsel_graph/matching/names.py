@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from wsel_graph.matching.components import UNORDERED, Edge, Node
 from wsel_graph.matching.orders import nodes_in_another_order
+from wsel_graph.matching.parts import parts_shown
 from wsel_graph.matching.sides import Piece, Side
 from wsel_graph.matching.structure import Structure
 
@@ -86,7 +87,7 @@ def _nodes(structure: Structure, tensor: str) -> list[int]:
 
 def _holders(structure: Structure) -> dict[str, list[object]]:
     """How each tensor is used: label, slot and number of parts of every component that holds it, and what is next to
-    it, components that only rescale passed over."""
+    it, components that only rescale passed over; and where its parts go, or those of what reads it."""
     found: dict[str, list[object]] = {}
     nodes, consumers = structure.components.nodes, structure.components.consumers
 
@@ -95,7 +96,7 @@ def _holders(structure: Structure) -> dict[str, list[object]]:
         return sorted({label for n in sources for label in (before(n) if nodes[n].light else [nodes[n].label])})
 
     def after(number: int) -> list[str]:
-        uses = [(reader, place(nodes[reader], edge)) for reader, edge in consumers[number]]
+        uses = [(n, place(nodes[n], edge) + parts_shown(structure.components, n)) for n, edge in consumers[number]]
         return sorted({word for n, at in uses for word in (after(n) if nodes[n].light else [nodes[n].label + at])})
 
     def place(node: Node, edge: Edge) -> str:
@@ -103,7 +104,8 @@ def _holders(structure: Structure) -> dict[str, list[object]]:
         return f" {node.inputs.index(edge)}" if ordered else ""
 
     for number, node in enumerate(nodes):
+        own = parts_shown(structure.components, number)
         for name, slot in node.slots:
-            use = (node.label, name, node.part[1], before(number), after(number))
+            use = (node.label, name, node.part[1], before(number), after(number), own)
             found.setdefault(slot.tensor, []).append(use)
     return found

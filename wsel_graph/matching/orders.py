@@ -15,8 +15,12 @@ from wsel_graph.capture.schemas import bind
 from wsel_graph.matching import operators as ops
 from wsel_graph.matching.components import UNORDERED, ComponentGraph, Mark, Order
 from wsel_graph.matching.consistency import branches
+from wsel_graph.matching.parts import Cut, bare, exchanged_parts, in_place
 from wsel_graph.matching.signature import digest
-from wsel_graph.matching.values import Fixed, Flow, Operand, Value, disjoint
+from wsel_graph.matching.values import Fixed, Flow, Operand, Value, union
+
+_BY_PART = ("by part", "")
+"""Begins orders of parts as they lie in their value, whatever order they are laid together in."""
 
 _LAID = frozenset({"aten::cat", "aten::concat", "aten::concatenate", "aten::stack"})
 _SIZED = frozenset({"aten::view", "aten::reshape", "aten::_unsafe_view", "aten::expand", "aten::_reshape_alias"})
@@ -60,22 +64,50 @@ def laid_together(node: fx.Node) -> bool:
 
 
 def _added(node: fx.Node, operands: Sequence[Operand]) -> tuple[Order, ...]:
+    """The order of operands that are laid end to end, and that of parts of one value that meet again."""
     name = ops.name_of(node.target)
     flows = [(argument, value) for argument, value in operands if isinstance(value, Flow)]
     one = len({flow.source for _, flow in flows}) < 2
+    found: list[Order] = []
     if laid_together(node) and len(operands) > 1:
-        over_samples = bind(node.target, node.args, node.kwargs).get("dim") == 0
-        return () if over_samples else (tuple(_mark(value, "", one) for _, value in operands),)
-    if len(flows) < 2 or not one or not disjoint([flow for _, flow in flows]):
-        return ()
-    rows = sorted(flows, key=lambda item: (mask := item[1].mask() or 0) & -mask)
-    return (tuple(_mark(flow, " ".join(ops.operand_tags(name, argument)), one) for argument, flow in rows),)
+        if bind(node.target, node.args, node.kwargs).get("dim") == 0:  # over samples
+            return ()
+        found.append(tuple(_mark(value, "", one) for _, value in operands))
+    parts = _parts(flows) if one else []
+    if len(parts) > 1:
+        own_order = tuple(_joined([(" ".join(ops.operand_tags(name, a)), flow) for a, flow in own]) for own in parts)
+        found.append((_BY_PART, *own_order))
+    return tuple(found)
+
+
+def _parts(flows: Sequence[tuple[str, Flow]]) -> list[list[tuple[str, Flow]]]:
+    """Operands that are parts of one value, by part, in the order of their first elements; those of all of it left out.
+
+    Nothing where parts overlap, or are of different values.
+    """
+    cuts = {flow.cuts for _, flow in flows if flow.cuts}
+    if len(cuts) > 1:
+        return [[item for item in flows if item[1].cuts == own] for own in in_place(cuts)] if _of_one(cuts) else []
+    masks = {mask for _, flow in flows if (mask := flow.mask())}
+    if sum(mask.bit_count() for mask in masks) != union(masks).bit_count():
+        return []
+    return [[item for item in flows if item[1].mask() == own] for own in sorted(masks, key=lambda mask: mask & -mask)]
+
+
+def _of_one(parts: Iterable[tuple[Cut, ...]]) -> bool:
+    return len({cuts[0][0] for cuts in parts}) == 1
+
+
+def _joined(own: Sequence[tuple[str, Flow]]) -> Mark:
+    """What happens to one part, which several operands may hold."""
+    marks = [_mark(flow, word, one=True) for word, flow in own]
+    return " ".join(sorted({mark[0] for mark in marks})), " ".join(sorted({mark[1] for mark in marks}))
 
 
 def _mark(value: Value, word: str, one: bool) -> Mark:
     """What happened to a part, in words that implementations share, and exactly."""
     if isinstance(value, Flow):
-        return (" ".join(sorted({*value.tags, word})), value.way) if one else ("a result", _made(value))
+        return (" ".join(sorted({*bare(value.tags), word})), value.way) if one else ("a result", _made(value))
     return "no result", value.way if isinstance(value, Fixed) else value.shown()
 
 
@@ -96,6 +128,7 @@ def in_another_order(ours: Iterable[Order], theirs: Iterable[Order]) -> bool:
 def nodes_in_another_order(student: ComponentGraph, teacher: ComponentGraph, pairs: dict[int, int]) -> set[int]:
     """Paired student nodes that read parts, or give results of parts, in another order than their counterparts."""
     found = {s for s, t in pairs.items() if in_another_order(_read(student, s), _read(teacher, t))}
+    found.update(exchanged_parts(student, teacher, pairs))
     for ours in student.results:
         alike = [theirs for theirs in teacher.results if theirs.argument == ours.argument]
         if any(pairs.get(ours.source) == t.source and in_another_order(ours.orders, t.orders) for t in alike):

@@ -9,11 +9,11 @@ from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import MatchError
 from wsel_graph.matching.blocks import ANOTHER_ORDER, NO_BLOCK, NodePairs, pair_structures
 from wsel_graph.matching.chains import coupling_chains
-from wsel_graph.matching.consistency import PART
 from wsel_graph.matching.differences import activation_notes
 from wsel_graph.matching.exits import PairedExits, paired_exits
 from wsel_graph.matching.names import crossed_names, named_in_another_order, pieces_by_name
 from wsel_graph.matching.outline import outline
+from wsel_graph.matching.parts import PART
 from wsel_graph.matching.pieces import Found, PieceFinder
 from wsel_graph.matching.sides import Piece
 from wsel_graph.matching.structure import Structure, structures

@@ -39,7 +39,7 @@ def edge_mark(node: Node, place: int, edge: Edge, detail: Detail) -> object:
         turned = [tag for tag in (TURNED, ACROSS) if tag in edge.tags] if node.label == "contract" else []
         return "act" in edge.tags if node.label in UNORDERED else (place if ordered else 0, turned)
     trail = edge.trail if detail >= Detail.TRAILS else ""
-    return place if ordered else 0, tuple(sorted(edge.tags)), trail
+    return place if ordered else 0, tuple(sorted(edge.tags)), edge.part, trail
 
 
 class Part:

@@ -142,7 +142,7 @@ class Uses:
 
     def way(self, name: str) -> str:
         """What tells a constant from others: its values, where they are known."""
-        value = self._known.get(name)
+        value = self.known.get(name)
         if value is None or value.is_meta or value.numel() > LARGEST:
             return name
         return digest(tuple(value.shape), value.detach().cpu().flatten().tolist())
@@ -150,10 +150,10 @@ class Uses:
     def _constant(self, node: fx.Node, argument: str) -> torch.Tensor | None:
         """The value of an operand that is computed from constants alone."""
         operand = bind(node.target, node.args, node.kwargs).get(argument)
-        return constant_value(operand, self._known) if isinstance(operand, fx.Node) else None
+        return constant_value(operand, self.known) if isinstance(operand, fx.Node) else None
 
     @cached_property
-    def _known(self) -> dict[str, torch.Tensor]:
+    def known(self) -> dict[str, torch.Tensor]:
         """Constants, and the buffers that a model computes from its own configuration."""
         fixed = {state.name: state.tensor for state in self._captured.states if not is_coupled_state(state)}
         return fixed | dict(self._captured.constants)

@@ -10,6 +10,7 @@ import torch
 
 from wsel_graph.matching.components import Order
 from wsel_graph.matching.drafts import DraftEdge
+from wsel_graph.matching.parts import Cut
 from wsel_graph.matching.weights import Weights
 
 
@@ -43,6 +44,7 @@ class Flow:
         way: The same without the sizes of views.
         made: A hash of everything that it is made of, back to the inputs, without names and sizes of tensors.
         orders: Of the parts that were laid together in between.
+        cuts: Where parts of it were taken whose features are not numbered, first to last.
     """
 
     source: int
@@ -54,10 +56,11 @@ class Flow:
     way: str = ""
     made: str = ""
     orders: tuple[Order, ...] = ()
+    cuts: tuple[Cut, ...] = ()
 
     def edge(self, argument: str) -> DraftEdge:
         """The edge that this value makes when a node reads it."""
-        return DraftEdge(self.source, argument, self.tags, self.mask(), self.trail, self.orders)
+        return DraftEdge(self.source, argument, self.tags, self.mask(), self.trail, self.orders, self.cuts)
 
     def mask(self) -> int | None:
         """The features in this value."""
