@@ -20,8 +20,13 @@ TABLES = "nothing that certainly corresponds"
 """Tables of one shape, looked up by numbers that the model computes from its input: nothing tells them apart."""
 
 REFUSED = {
+    "transformers/altclip": TABLES,
+    "transformers/bridgetower": TABLES,
+    "transformers/dbrx": "only 84 of the 112 elements of its dim 0 take part",  # no example reaches its last expert
     "transformers/layoutlm": TABLES,
     "transformers/roberta": TABLES,
+    "transformers/visual_bert": TABLES,
+    "transformers/xlm_roberta": TABLES,
     "transformers/vit_mae": "take part in one computed weight in the same way",  # a token and its position, added up
 }
 """With the reason."""
@@ -50,6 +55,7 @@ def wrong_tensors(entry: Entry) -> list[str]:
     return wrong + [kept.student for kept in plan.kept if kept.parameter and kept.student not in unused]
 
 
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor")  # the model's own
 @pytest.mark.parametrize("entry", SAMPLE, ids=lambda entry: entry.id)
 def test_names_are_not_needed(entry: Entry) -> None:
     if entry.id in REFUSED:

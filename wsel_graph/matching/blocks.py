@@ -13,7 +13,7 @@ from wsel_graph.matching.isomorphism import pair_nodes
 from wsel_graph.matching.layering import Layering, agreeing, layer_length, layering, of_one_kind
 from wsel_graph.matching.layers import MERGE, LayerMethod, select_layers
 from wsel_graph.matching.merged_blocks import further_nodes, partner_runs
-from wsel_graph.matching.orders import nodes_in_another_order
+from wsel_graph.matching.orders import nodes_in_another_order, nodes_of_exchanged_parts
 from wsel_graph.matching.segments import Item, Layer, coarse_of
 from wsel_graph.matching.structure import Structure
 from wsel_graph.matching.wishes import Governing
@@ -26,6 +26,10 @@ CONTRADICTION = (
 ANOTHER_ORDER = (
     "parts of what it reads or gives (pooled in two ways, sines and cosines, several inputs, rows and columns) are "
     "laid together in another order than in the teacher: lay them out in the teacher's order"
+)
+EXCHANGED = (
+    "parts of what is computed here (a value and its gate, queries and keys) go where other parts go in the teacher: "
+    "take them in the teacher's order"
 )
 NO_BLOCK = "the teacher has no block of this structure here"
 
@@ -75,9 +79,10 @@ def pair_structures(governing: Governing) -> NodePairs:
     for node in contradictions(student.components, teacher.components, found.pairs) & found.pairs.keys():
         del found.pairs[node]
         found.reasons[node] = CONTRADICTION
-    for node in nodes_in_another_order(student.components, teacher.components, found.pairs):
-        if found.pairs.pop(node, None) is not None:
-            found.reasons[node] = ANOTHER_ORDER
+    for nodes_of, reason in ((nodes_of_exchanged_parts, EXCHANGED), (nodes_in_another_order, ANOTHER_ORDER)):
+        for node in nodes_of(student.components, teacher.components, found.pairs):
+            if found.pairs.pop(node, None) is not None:
+                found.reasons[node] = reason
     for node, other in list(found.pairs.items()):
         if (hit := next((each for each in (other, *found.also.get(node, ())) if each in ignored), None)) is not None:
             found.reasons[node] = ignored[hit]

@@ -62,6 +62,15 @@ class Slot:
     at: tuple[tuple[int, int], ...] = ()
 
 
+def is_weight(slot: str) -> bool:
+    """Whether a slot's name is a weight's, whatever the weight goes through.
+
+    >>> is_weight("weight"), is_weight("weight through aten::exp 0"), is_weight("bias")
+    (True, True, False)
+    """
+    return slot.partition(" ")[0] == "weight"
+
+
 @dataclass(frozen=True, slots=True)
 class Edge:
     """An activation that flows into a node.
@@ -94,6 +103,7 @@ class Node:
     module: str  # path of the module that runs it
     part: tuple[int, int] = (0, 1)  # which part of a component that is cut, of how many
     settings: str = ""  # what two implementations share: strides, dilation, kernel, which input it reads
+    reads: str = ""  # which input, or which part of one, it reads directly
     trail: str = ""  # a hash of the operator with all its settings, and of the fixed values that it reads
     orders: tuple[Order, ...] = field(default=(), compare=False)  # of parts in the fixed values that it reads
 

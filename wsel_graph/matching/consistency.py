@@ -51,7 +51,7 @@ def _inputs(graph: ComponentGraph) -> set[str]:
 
 def _input_of(node: Node) -> str:
     """Which input a component reads directly; nothing where it reads an activation."""
-    return node.settings.partition("input ")[2] if not node.inputs else ""
+    return node.reads if not node.inputs else ""
 
 
 def _reading_another_input(student: ComponentGraph, teacher: ComponentGraph, pairs: Mapping[int, int]) -> list[int]:

@@ -10,12 +10,12 @@ from torch import fx
 
 from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.capture.schemas import bind
-from wsel_graph.matching.components import LIGHT, ComponentGraph, Edge, Node, Order, Slot
+from wsel_graph.matching.components import LIGHT, ComponentGraph, Edge, Node, Order, Slot, is_weight
 from wsel_graph.matching.leaves import Leaf
 from wsel_graph.matching.parts import Cut, places_of_parts
 from wsel_graph.matching.weights import Weights
 
-COMPUTED = frozenset({"linear", "conv"})
+COMPUTED = LIGHT | {"linear", "conv"}
 """Components whose parameters are told apart by how the weight is computed from them."""
 
 
@@ -32,6 +32,15 @@ class DraftEdge:
     cuts: tuple[Cut, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a component reads of the model's inputs: which one, where parts of it were taken, a hash of all the way."""
+
+    root: str
+    cuts: tuple[Cut, ...]
+    trail: str
+
+
 @dataclass(slots=True)
 class Draft:
     """A node that may still take a bias, be absorbed by another, or be cut into parts."""
@@ -45,6 +54,7 @@ class Draft:
     at: str = ""  # name of the graph node
     module: str = ""
     settings: str = ""
+    reads: Reading | None = None
     trail: str = ""
     orders: tuple[Order, ...] = ()
     dead: bool = False
@@ -62,8 +72,7 @@ class Draft:
         """Hold the parameters of one argument, each under a name that says how it takes part."""
         alike: dict[str, list[Leaf]] = {}
         for i, leaf in enumerate(weights.leaves):
-            computed = self.label in LIGHT or (self.label in COMPUTED and leaf.seen is None)
-            apart = leaf.path and (len(weights.leaves) > 1 or computed)
+            apart = leaf.path and (len(weights.leaves) > 1 or self.label in COMPUTED)
             name = f"{slot} through {', '.join(leaf.path)}" if apart else slot if i == 0 else f"{slot}{i}"
             alike.setdefault(name, []).append(leaf)
         for name, leaves in alike.items():
@@ -90,7 +99,7 @@ class Draft:
         elif self.label == "linear" and isinstance(facts, TensorInfo):
             self.features = facts.shape[-1]
             if str(node.target).startswith("aten.addmm"):
-                self.slots = [(name, _transposed(leaf) if name == "weight" else leaf) for name, leaf in self.slots]
+                self.slots = [(name, _transposed(leaf) if is_weight(name) else leaf) for name, leaf in self.slots]
 
     def _shape_up_convolution(self, node: fx.Node) -> None:
         bound = bind(node.target, node.args, node.kwargs)
@@ -150,6 +159,9 @@ def finish(drafts: Sequence[Draft], results: Sequence[DraftEdge], names: Iterabl
     given = list(reached(results, None))
     places = places_of_parts((number, cuts) for found in (*read, given) for number, _, cuts in found)
 
+    read_inputs = (draft.reads for draft in drafts if draft.reads is not None)
+    shares = {cuts: place for (_, cuts), place in places_of_parts((-1, own.cuts) for own in read_inputs).items()}
+
     def edges(found: Iterable[tuple[int, DraftEdge, tuple[Cut, ...]]]) -> tuple[Edge, ...]:
         return tuple(
             Edge(number, edge.argument, edge.tags, edge.trail, edge.orders, places.get((number, cuts)))
@@ -158,13 +170,23 @@ def finish(drafts: Sequence[Draft], results: Sequence[DraftEdge], names: Iterabl
 
     nodes = tuple(
         Node(
-            draft.label, edges(found), _slots(draft, part), draft.at, draft.module, (i, count), draft.settings,
-            draft.trail, draft.orders,
+            draft.label, edges(found), _slots(draft, part), draft.at, draft.module, (i, count),
+            *_settings(draft, shares), draft.trail, draft.orders,
         )
         for (draft, i, part, count), found in zip(cut, read, strict=True)
     )  # fmt: skip
     used = {tensor for node in nodes for tensor in node.tensors}
     return ComponentGraph(nodes, edges(given), tuple(name for name in names if name not in used))
+
+
+def _settings(draft: Draft, shares: Mapping[tuple[Cut, ...], int]) -> tuple[str, str]:
+    """The settings of a component, and what it reads of the model's inputs."""
+    if draft.reads is None:
+        return draft.settings, ""
+    place = shares.get(draft.reads.cuts)
+    read = draft.reads.root + ("" if place is None else f" part {place}")
+    exact = read if place is not None else draft.reads.trail
+    return f"{draft.settings} {exact}", read
 
 
 def _cuts(edge: DraftEdge, rows: int | None, source: Draft) -> tuple[Cut, ...]:
@@ -245,7 +267,7 @@ def _slot(draft: Draft, name: str, leaf: Leaf, part: int | None) -> Slot:
     if dims is None or draft.features is None:
         return Slot(leaf.name, dims, shape=leaf.shape, at=at)
     feature = next((i for i in reversed(range(len(dims))) if leaf.shape[dims[i]] >= draft.features), None)
-    if name == "weight" and len(dims) > 1:
+    if is_weight(name) and len(dims) > 1:
         feature = len(_hidden_dims(leaf)) if draft.leading else len(dims) - 2
     if feature is None:
         return Slot(leaf.name, dims, shape=leaf.shape, at=at)

@@ -69,7 +69,7 @@ class _Walk:
                 self._bases.setdefault(node.meta.get("storage"), node)
             if node.op == "placeholder":
                 way = f"input {node.meta.get('label', stamp)}"
-                self._values[node] = Fixed(from_input=True, direct=True, trail=way, way=way)
+                self._values[node] = Fixed(from_input=True, direct=True, trail=way, way=way, root=way)
             elif node.op == "get_attr":
                 self._values[node] = self._attribute(node)
             elif node.op == "call_function":
@@ -147,7 +147,7 @@ class _Walk:
             source, index = node.args
             parts = self._values[source]  # type: ignore[index]
             value = parts[index] if isinstance(parts, list) and len(parts) > index else self._read(source)  # type: ignore[operator, index, arg-type]
-            value = self._cut(node, value) if isinstance(value, Flow) and value.index is None else value
+            value = self._cut(node, value)
             if all(operand.meta.get("storage") != node.meta.get("storage") for operand in source.all_input_nodes):  # type: ignore[union-attr]
                 self._note_new_memory(node)
             return self._trailed(node, passed_on(value, node), [("", value)])
@@ -228,8 +228,12 @@ class _Walk:
         fixed = [value for _, value in operands if isinstance(value, Fixed)]
         from_input = any(value.from_input for value in fixed)
         if not weights:
-            same = ops.is_layout(node.target) or ops.name_of(node.target) == "aten::clamp"
-            return Fixed(from_input, direct=same and any(value.direct for value in fixed))
+            cuts = cut_of(node, self._uses.known)
+            same = cuts or ops.is_layout(node.target) or ops.name_of(node.target) == "aten::clamp"
+            whole = next((value for value in fixed if value.direct), None) if same else None
+            if whole is None:
+                return Fixed(from_input)
+            return Fixed(from_input, direct=True, root=whole.root, cuts=(*whole.cuts, *cuts))
         if from_input:
             return self._combined(node, "", [("", self._growth.table(node, value)) for value in weights])
         if ops.name_of(node.target) == "aten::cat" and len(node.meta["value"].shape) == 1:
@@ -252,7 +256,9 @@ class _Walk:
 
     def _rearranged(self, node: fx.Node, name: str, flow: Flow) -> Value | list[Value]:
         if flow.index is None:
-            flow = self._cut(node, marked(flow, cut_words(node, name)))
+            flow = marked(flow, cut_words(node, name))
+            if cuts := cut_of(node, self._uses.known):
+                flow = replace(flow, cuts=(*flow.cuts, *cuts), direct=False)
         if self._growth.drafts[flow.source].label == "contract" and moves_last_dim(node):
             flow = replace(flow, tags=flow.tags ^ {TURNED})
         if flow.index is None or ops.keeps_place(name):
@@ -265,10 +271,16 @@ class _Walk:
             return [replace(flow, index=part, direct=False, trail=str(i)) for i, part in enumerate(index)]
         return passed_on(replace(flow, index=index), node)
 
-    def _cut(self, node: fx.Node, flow: Flow) -> Flow:
-        """A flow with the part that an operator takes of it."""
-        cuts = cut_of(node, self._uses.known)
-        return replace(flow, cuts=(*flow.cuts, *cuts), direct=False) if cuts else flow
+    def _cut(self, node: fx.Node, value: Value) -> Value:
+        """A value with the part that an operator takes of it, where its features are not numbered."""
+        if isinstance(value, Weights) or (isinstance(value, Flow) and value.index is not None):
+            return value
+        cuts = (*value.cuts, *cut_of(node, self._uses.known))
+        if cuts == value.cuts:
+            return value
+        if isinstance(value, Flow):
+            return replace(value, cuts=cuts, direct=False)
+        return replace(value, cuts=cuts) if value.direct else value
 
     def _gated(self, node: fx.Node, flow: Flow) -> Value:
         """`glu`: the first half times the sigmoid of the second."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from wsel_graph.matching.components import UNORDERED, Edge, Node
-from wsel_graph.matching.orders import nodes_in_another_order
-from wsel_graph.matching.parts import parts_shown
+from wsel_graph.matching.orders import nodes_in_another_order, nodes_of_exchanged_parts
+from wsel_graph.matching.parts import PartUses, part_uses, same_parts
 from wsel_graph.matching.sides import Piece, Side
 from wsel_graph.matching.structure import Structure
 
@@ -23,7 +23,7 @@ def pieces_by_name(
         if name not in teacher.graph.tensors or (other := teacher.graph.tensors[name].name) in used or name not in own:
             continue
         ours, theirs = student.graph.tensors[name], teacher.graph.tensors[other]
-        if len(ours.shape) == len(theirs.shape) and own[name] == holders.get(other):
+        if len(ours.shape) == len(theirs.shape) and _same_use(own[name], holders.get(other, [])):
             dims = tuple(range(len(ours.shape)))
             found[name] = Piece(Side(name, dims), Side(other, dims))
     return found
@@ -37,6 +37,7 @@ def named_in_another_order(
     for name, piece in named.items():
         both |= dict(zip(_nodes(student, name), _nodes(teacher, piece.teacher.tensor), strict=True))
     wrong = nodes_in_another_order(student.components, teacher.components, both)
+    wrong |= nodes_of_exchanged_parts(student.components, teacher.components, both)
     return {name for name in named if not wrong.isdisjoint(_nodes(student, name))}
 
 
@@ -85,10 +86,22 @@ def _nodes(structure: Structure, tensor: str) -> list[int]:
     return [number for number, node in enumerate(structure.components.nodes) if tensor in node.tensors]
 
 
-def _holders(structure: Structure) -> dict[str, list[object]]:
-    """How each tensor is used: label, slot and number of parts of every component that holds it, and what is next to
-    it, components that only rescale passed over; and where its parts go, or those of what reads it."""
-    found: dict[str, list[object]] = {}
+Use = tuple[tuple[object, ...], list[PartUses]]
+"""How a component holds a tensor, and where parts of what it gives go, and of what the joins that read it give."""
+
+
+def _same_use(ours: Sequence[Use], theirs: Sequence[Use]) -> bool:
+    """Whether two tensors are used alike; parts that only one model has (of four experts, not two) are not compared."""
+    if [use for use, _ in ours] != [use for use, _ in theirs]:
+        return False
+    pairs = [pair for (_, one), (_, other) in zip(ours, theirs, strict=True) for pair in zip(one, other, strict=False)]
+    return all(not one or not other or same_parts(one, other) for one, other in pairs)
+
+
+def _holders(structure: Structure) -> dict[str, list[Use]]:
+    """How each tensor is used: label, slot, dims and number of parts of every component that holds it, what is next to
+    it, components that only rescale passed over, and which input it reads."""
+    found: dict[str, list[Use]] = {}
     nodes, consumers = structure.components.nodes, structure.components.consumers
 
     def before(number: int) -> list[str]:
@@ -96,16 +109,17 @@ def _holders(structure: Structure) -> dict[str, list[object]]:
         return sorted({label for n in sources for label in (before(n) if nodes[n].light else [nodes[n].label])})
 
     def after(number: int) -> list[str]:
-        uses = [(n, place(nodes[n], edge) + parts_shown(structure.components, n)) for n, edge in consumers[number]]
+        uses = [(reader, place(nodes[reader], edge)) for reader, edge in consumers[number]]
         return sorted({word for n, at in uses for word in (after(n) if nodes[n].light else [nodes[n].label + at])})
 
     def place(node: Node, edge: Edge) -> str:
         ordered = not node.slots and node.label not in UNORDERED
-        return f" {node.inputs.index(edge)}" if ordered else ""
+        bent = " act" if "act" in edge.tags else ""
+        return f" {node.inputs.index(edge)}{bent}" if ordered else bent
 
     for number, node in enumerate(nodes):
-        own = parts_shown(structure.components, number)
+        parts = [part_uses(structure.components, n) for n in (number, *(reader for reader, _ in consumers[number]))]
         for name, slot in node.slots:
-            use = (node.label, name, node.part[1], before(number), after(number), own)
-            found.setdefault(slot.tensor, []).append(use)
+            use = (node.label, name, slot.dims, node.part[1], before(number), after(number), node.reads)
+            found.setdefault(slot.tensor, []).append((use, parts))
     return found

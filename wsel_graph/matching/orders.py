@@ -7,7 +7,7 @@ not correspond there; where their parts differ in any other way, nothing is said
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import fx
 
@@ -128,15 +128,23 @@ def in_another_order(ours: Iterable[Order], theirs: Iterable[Order]) -> bool:
 def nodes_in_another_order(student: ComponentGraph, teacher: ComponentGraph, pairs: dict[int, int]) -> set[int]:
     """Paired student nodes that read parts, or give results of parts, in another order than their counterparts."""
     found = {s for s, t in pairs.items() if in_another_order(_read(student, s), _read(teacher, t))}
-    found.update(exchanged_parts(student, teacher, pairs))
     for ours in student.results:
         alike = [theirs for theirs in teacher.results if theirs.argument == ours.argument]
         if any(pairs.get(ours.source) == t.source and in_another_order(ours.orders, t.orders) for t in alike):
             found.add(ours.source)
-    sources = {n: [edge.source for edge in node.inputs] for n, node in enumerate(student.nodes)}
-    for number in [number for number in found if not student.nodes[number].slots]:
+    return _with_branches(student, found)
+
+
+def nodes_of_exchanged_parts(student: ComponentGraph, teacher: ComponentGraph, pairs: Mapping[int, int]) -> set[int]:
+    """Paired student nodes that give a part where their counterparts give another, and what reads the parts."""
+    return _with_branches(student, set(exchanged_parts(student, teacher, pairs)))
+
+
+def _with_branches(graph: ComponentGraph, found: set[int]) -> set[int]:
+    sources = {n: [edge.source for edge in node.inputs] for n, node in enumerate(graph.nodes)}
+    for number in [number for number in found if not graph.nodes[number].slots]:
         found |= branches(sources[number], sources.__getitem__)  # each was paired by its place among the others
-    return _through_norms(student, found)
+    return _through_norms(graph, found)
 
 
 def _through_norms(graph: ComponentGraph, found: set[int]) -> set[int]:

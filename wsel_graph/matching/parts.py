@@ -8,7 +8,7 @@ give the value and its gate in another order do not correspond there.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 import torch
@@ -25,6 +25,9 @@ Cut: TypeAlias = tuple[str, int]
 
 PART = "from "
 """How tags begin that say where a part of an activation begins."""
+
+PartUses: TypeAlias = list[tuple[int, str]]
+"""Zero-based parts of what one node gives, each with what reads it and how."""
 
 _PICKS = frozenset({"aten::index_select", "aten::index"})
 _STARTS = {"aten::select": "index", "aten::slice": "start", "aten::narrow": "start"}
@@ -142,12 +145,17 @@ def exchanged_parts(student: ComponentGraph, teacher: ComponentGraph, pairs: Map
                 break
 
 
-def parts_shown(graph: ComponentGraph, number: int) -> str:
+def part_uses(graph: ComponentGraph, number: int) -> PartUses:
     """Where the parts of a node go, by the labels of what reads them; nothing where it is not taken apart."""
     if not _has_parts(graph, number):
-        return ""
-    found = _uses(graph, number, {n: graph.nodes[n].label for n in range(len(graph.nodes))}, exact=True)
-    return f" {found}"
+        return []
+    return _uses(graph, number, {n: graph.nodes[n].label for n in range(len(graph.nodes))}, exact=True)
+
+
+def same_parts(ours: PartUses, theirs: PartUses) -> bool:
+    """Whether parts that both models take go to the same places."""
+    common = {part for part, _ in ours} & {part for part, _ in theirs}
+    return [use for use in ours if use[0] in common] == [use for use in theirs if use[0] in common]
 
 
 def _has_parts(graph: ComponentGraph, number: int) -> bool:
@@ -155,13 +163,13 @@ def _has_parts(graph: ComponentGraph, number: int) -> bool:
     return len({edge.part for edge in edges} - {None}) > 1
 
 
-def _alike(mine: Sequence[tuple[int, str]], other: Sequence[tuple[int, str]]) -> bool:
+def _alike(mine: PartUses, other: PartUses) -> bool:
     """Whether the same parts occur, and the same readers equally often."""
     parts, readers = ([[use[i] for use in uses] for uses in (mine, other)] for i in (0, 1))
     return set(parts[0]) == set(parts[1]) and sorted(readers[0]) == sorted(readers[1])
 
 
-def _uses(graph: ComponentGraph, number: int, shown: Mapping[int, object], *, exact: bool) -> list[tuple[int, str]]:
+def _uses(graph: ComponentGraph, number: int, shown: Mapping[int, object], *, exact: bool) -> PartUses:
     """Every part of a node with the reader that takes it, and how; readers by the student's numbers."""
     found = [
         (edge.part, repr((shown[reader], _way(graph.nodes[reader], edge, exact=exact))))

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from wsel_graph.capture.results import numbered_alike
 from wsel_graph.coupling.graph import ModelGraph
-from wsel_graph.matching.components import ComponentGraph, Node, Order, Slot
+from wsel_graph.matching.components import ComponentGraph, Node, Order, Slot, is_weight
 from wsel_graph.matching.flow import component_graph
 from wsel_graph.matching.segments import Item, Segment, fold, segments
 
@@ -91,7 +91,7 @@ def _kernel_order(graph: ModelGraph, node: Node, slot: Slot) -> tuple[Order, ...
 
 
 def _labelled_node(graph: ModelGraph, node: Node) -> Node:
-    slot = dict(node.slots).get("weight")
+    slot = next((slot for name, slot in node.slots if is_weight(name)), None)
     if slot is not None and len(slot.shape) > 3 and max(slot.shape[2:]) > 1:
         node = replace(node, orders=(*node.orders, *_kernel_order(graph, node, slot)))
     if node.label != "linear" or slot is None or slot.dims is None or len(slot.dims) < 2:

@@ -15,7 +15,7 @@ from wsel_graph.capture.trace import Captured
 from wsel_graph.coupling.propagate import is_coupled_state
 from wsel_graph.matching import operators as ops
 from wsel_graph.matching.constants import LARGEST, constant_value, row_pattern
-from wsel_graph.matching.drafts import Draft
+from wsel_graph.matching.drafts import Draft, Reading
 from wsel_graph.matching.growth import Growth
 from wsel_graph.matching.reading import as_equation_says, is_cut_later, read_once
 from wsel_graph.matching.signature import digest
@@ -135,7 +135,7 @@ class Uses:
         draft = Draft.holding(label, held, [flow.edge("input")] if flow is not None and label != "table" else [])
         draft.shape_up(node)
         if isinstance(data, Fixed) and data.direct:
-            draft.settings += f" {data.trail}"
+            draft.reads = Reading(data.root, data.cuts, data.trail)
         if label == "table":
             draft.settings += row_pattern(self._constant(node, form.data))
         return self._growth.new(node, draft, self._index(node, draft, 1 if form.label == "conv" else -1))

@@ -19,10 +19,12 @@ class Fixed:
     """A value without parameters in it: an input, a constant, a mask, a rotary code.
 
     Attributes:
-        direct: Whether it is an input as it came, apart from views and casts.
+        direct: Whether it is an input as it came, apart from views, parts and casts.
         trail: A hash of how it was made.
         way: The same without the sizes of views.
         orders: Of the parts that were laid together.
+        root: The input that it is, where it is direct.
+        cuts: Where parts of that input were taken, first to last.
     """
 
     from_input: bool
@@ -30,6 +32,8 @@ class Fixed:
     trail: str = ""
     way: str = ""
     orders: tuple[Order, ...] = ()
+    root: str = ""
+    cuts: tuple[Cut, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
