@@ -1,7 +1,8 @@
-"""Activation functions that differ are told, and never where they are the same function."""
+"""Functions that differ are told, and never where they are the same function."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -116,3 +117,48 @@ def test_two_functions_of_one_component_are_told_apart(order: int) -> None:
     assert not told((torch.tanh, torch.sigmoid), (torch.tanh, torch.sigmoid))
     (note,) = told((torch.tanh, F.softplus), (torch.tanh, F.gelu))
     assert "applies softplus where the teacher applies gelu at one place" in note
+
+
+class Pooled(nn.Module):
+    """Features of many positions become one, or move."""
+
+    def __init__(self, width: int, pool: Function) -> None:
+        super().__init__()
+        self.conv, self.out, self.pool = nn.Conv2d(3, width, 3), nn.Linear(width, 3), pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.pool(F.relu(self.conv(x))).flatten(1))
+
+
+POOLS: dict[str, tuple[Function, ...]] = {
+    "an average": (
+        lambda x: x.mean((2, 3)),
+        lambda x: F.adaptive_avg_pool2d(x, 1),
+        lambda x: F.avg_pool2d(x, x.shape[2]),
+        nn.AdaptiveAvgPool2d(1),
+    ),
+    "a maximum": (lambda x: x.amax((2, 3)), lambda x: F.adaptive_max_pool2d(x, 1), lambda x: F.max_pool2d(x, 6)),
+}
+
+
+def pooling_notes(student: Function, teacher: Function) -> tuple[str, ...]:
+    return ws.plan(Pooled(4, student), Pooled(8, teacher), torch.randn(2, 3, 8, 8)).notes
+
+
+def test_ways_to_pool() -> None:
+    for ours, theirs in itertools.product(POOLS, repeat=2):
+        for student, teacher in itertools.product(POOLS[ours], POOLS[theirs]):
+            told = (
+                f"the student applies {ours} where the teacher applies {theirs} at one place, first before out.weight"
+            )
+            assert pooling_notes(student, teacher) == (() if ours == theirs else (told,))
+
+
+def test_positions_that_move() -> None:
+    (note,) = pooling_notes(lambda x: x.flip(2).mean((2, 3)), lambda x: x.mean((2, 3)))
+    assert "the student applies a flip where the teacher applies nothing of the kind" in note
+
+
+def test_a_pooling_and_an_activation_both_differ() -> None:
+    notes = pooling_notes(lambda x: x.amax((2, 3)).tanh(), lambda x: x.mean((2, 3)))
+    assert any("a maximum where the teacher applies an average" in note for note in notes)

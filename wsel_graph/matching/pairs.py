@@ -9,7 +9,7 @@ from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import MatchError
 from wsel_graph.matching.blocks import ANOTHER_ORDER, EXCHANGED, NO_BLOCK, NodePairs, pair_structures
 from wsel_graph.matching.chains import coupling_chains
-from wsel_graph.matching.differences import activation_notes
+from wsel_graph.matching.differences import difference_notes
 from wsel_graph.matching.exits import PairedExits, paired_exits
 from wsel_graph.matching.names import crossed_names, named_in_another_order, pieces_by_name
 from wsel_graph.matching.outline import outline
@@ -72,7 +72,7 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
     nodes = pair_structures(governing)
     finder = PieceFinder(governing.student, governing.teacher)
     found = finder.find(nodes)
-    differences = activation_notes(governing.student.components, governing.teacher.components, nodes.pairs)
+    differences = difference_notes(governing.student.components, governing.teacher.components, nodes.pairs)
     notes = (*differences, *_by_name(governing, found, nodes.pairs))
     rules = governing.component_rules()
     kept = _kept(governing, rules)
