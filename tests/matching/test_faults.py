@@ -5,6 +5,7 @@ Those that are still wrong, or refused, are marked; a test that passes must lose
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -471,8 +472,37 @@ def test_the_norm_of_a_post_norm_block_comes_from_the_same_layer_as_the_block(tm
             return self.leave(x)
 
     (tmp_path / "my.yaml").write_text("version: 1\nlayers:\n  - take: last\n")
-    with pytest.raises(ws.WselError, match=r"norm\.0\.weight \[4\]: the teacher has no block of this structure here"):
-        ws.plan(PostNorm(4, 1), PostNorm(8, 3), (2, 5, 7), rules=tmp_path / "my.yaml")
+    for depth in (1, 2):
+        plan = ws.plan(PostNorm(4, depth), PostNorm(8, 3), (2, 5, 7), rules=tmp_path / "my.yaml")
+        taken = {copy.student: copy.teacher for copy in plan.copies}
+        for kind, block in itertools.product(("fc", "norm"), range(depth)):
+            assert taken[f"{kind}.{block}.weight"] == f"{kind}.{3 - depth + block}.weight"
+
+
+def test_a_student_with_one_post_norm_block() -> None:
+    """The norm behind the only block is the block's, as the teacher's are."""
+    layer = (Kind("mlp", post=True),)
+    check_truth(Pair(Spec("tokens", (Stage((layer, layer)),)), ((0,),), (3, 4), (None, None)))
+
+
+def test_one_block_and_the_last_norm_of_a_network_of_pre_norm_blocks() -> None:
+    """There the norm behind the only block is not the block's."""
+
+    class PreNorm(nn.Module):
+        def __init__(self, width: int, depth: int) -> None:
+            super().__init__()
+            self.enter, self.last, self.leave = nn.Linear(7, width), nn.LayerNorm(width), nn.Linear(width, 3)
+            self.fc = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+            self.norm = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.enter(x)
+            for fc, norm in zip(self.fc, self.norm, strict=True):
+                x = x + fc(norm(x)).relu()
+            return self.leave(self.last(x))
+
+    taken = {copy.student: copy.teacher for copy in ws.plan(PreNorm(4, 1), PreNorm(8, 3), (2, 5, 7)).copies}
+    assert all(ours == theirs for ours, theirs in taken.items())
 
 
 # -- not the first blocks
@@ -516,13 +546,6 @@ def test_one_layer_is_filled_from_one_layer() -> None:
 
 
 # -- refused, though it should be found
-
-
-@fault("a stage of one block never ends with its norm")
-def test_a_student_with_one_post_norm_block() -> None:
-    """The norm of a stage's only block is no part of the stage, the teacher's are."""
-    layer = (Kind("mlp", post=True),)
-    check_truth(Pair(Spec("tokens", (Stage((layer, layer)),)), ((0,),), (3, 4), (None, None)))
 
 
 @fault("a piece with one residual block is not cut again")

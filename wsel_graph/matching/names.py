@@ -68,9 +68,30 @@ def crossed_names(pieces: Mapping[str, Sequence[Piece]], student: Structure, tea
     ]
 
 
+def unreached_names(student: Structure, teacher: Structure) -> list[str]:
+    """A note where the student's forward pass leaves out what the teacher's uses under the same name: an expert."""
+    ours, theirs = _aliases(student), _aliases(teacher)
+    held = {tensor for node in teacher.components.nodes for tensor in node.tensors}
+    used = {name for tensor in held for name in theirs[tensor]}
+    left = [name for name in student.components.unused if not used.isdisjoint(ours[name])]
+    if not left:
+        return []
+    hint = ": give more example inputs, so that both models reach all their experts"
+    return [
+        f"{len(left)} {'tensor' if len(left) == 1 else 'tensors'} that the teacher uses under the same name keep the "
+        f"student's values, because its forward pass does not reach them on the example inputs, such as {left[0]}"
+        + (hint if student.graph.captured.rung == "real" else "")
+    ]
+
+
+def _aliases(structure: Structure) -> dict[str, tuple[str, ...]]:
+    """All names of every tensor, by its first."""
+    return {state.name: state.names for state in structure.graph.captured.states}
+
+
 def _names(structure: Structure) -> dict[str, set[str]]:
     """All names of every tensor, without numbers, by its first name."""
-    return {state.name: set(map(without_numbers, state.names)) for state in structure.graph.captured.states}
+    return {name: set(map(without_numbers, aliases)) for name, aliases in _aliases(structure).items()}
 
 
 def without_numbers(name: str) -> str:

@@ -11,7 +11,7 @@ from wsel_graph.matching.blocks import ANOTHER_ORDER, EXCHANGED, NO_BLOCK, NodeP
 from wsel_graph.matching.chains import coupling_chains
 from wsel_graph.matching.differences import difference_notes
 from wsel_graph.matching.exits import PairedExits, paired_exits
-from wsel_graph.matching.names import crossed_names, named_in_another_order, pieces_by_name
+from wsel_graph.matching.names import crossed_names, named_in_another_order, pieces_by_name, unreached_names
 from wsel_graph.matching.outline import outline
 from wsel_graph.matching.parts import PART
 from wsel_graph.matching.pieces import Found, PieceFinder
@@ -79,6 +79,7 @@ def match(student: ModelGraph, teacher: ModelGraph, wishes: Wishes = NO_WISHES) 
     asked = {*kept, *(name for name, rule in rules.items() if rule.action == "pair")}
     free = {name: pieces for name, pieces in found.pieces.items() if name not in asked}
     notes = (*notes, *crossed_names(free, governing.student, governing.teacher))
+    notes = (*notes, *unreached_names(governing.student, governing.teacher))
     _force(governing, rules, finder, found)
     filled = [(name, found.pieces[name]) for name in student.own_names if name in found.pieces and name not in kept]
     missing = [name for name in student.own_names if name not in found.pieces and name not in kept]

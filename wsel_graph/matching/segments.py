@@ -170,3 +170,25 @@ def _closed(stage: list[Segment]) -> list[Item]:
         last += 1
     rest = [Item((segment,)) for segment in stage[last + 1 :]]
     return [Item(tuple(stage[: last + 1]), stage=True), *rest]
+
+
+def with_last_norms(items: Sequence[Item], others: Sequence[Item]) -> list[Item]:
+    """The items, stages with the norm behind them where stages of the same kinds of another model end with theirs.
+
+    A norm behind a stage's only block may be that block's or the whole network's. More blocks tell.
+    """
+    ends = {_heavy(item): item.segments[-1].kind for item in others if item.stage and item.segments[-1].light}
+    found: list[Item] = []
+    for item in items:
+        last = found[-1] if found else item
+        norm = item.segments[0]
+        behind = last.stage and not item.stage and norm.light and not last.segments[-1].light
+        if behind and ends.get(_heavy(last)) == norm.kind and not norm.sources.isdisjoint(last.segments[-1].nodes):
+            found[-1] = Item((*last.segments, norm), stage=True)
+        else:
+            found.append(item)
+    return found
+
+
+def _heavy(item: Item) -> frozenset[str]:
+    return frozenset(segment.kind for segment in item.segments if not segment.light)

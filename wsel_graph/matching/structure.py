@@ -10,7 +10,7 @@ from wsel_graph.capture.results import numbered_alike
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.matching.components import ComponentGraph, Node, Order, Slot, is_weight
 from wsel_graph.matching.flow import component_graph
-from wsel_graph.matching.segments import Item, Segment, fold, segments
+from wsel_graph.matching.segments import Item, Segment, fold, segments, with_last_norms
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,9 @@ def common_path(paths: Sequence[Sequence[str]]) -> str:
 
 
 def structures(student: ModelGraph, teacher: ModelGraph) -> tuple[Structure, Structure]:
-    """Both models, what corresponds among their results numbered alike."""
-    return structure(student), structure(teacher, numbered_alike(student.captured, teacher.captured))
+    """Both models, what corresponds among their results numbered alike, and stages ended alike."""
+    ours, theirs = structure(student), structure(teacher, numbered_alike(student.captured, teacher.captured))
+    return replace(ours, items=tuple(with_last_norms(ours.items, theirs.items))), theirs
 
 
 def structure(graph: ModelGraph, numbers: Sequence[int] | None = None) -> Structure:
