@@ -80,7 +80,7 @@ _SAME_PLACE = frozenset({"aten::clone", "aten::contiguous", "aten::_to_copy", "a
 _RESHAPES = frozenset({"aten::_unsafe_view", "aten::reshape"})
 _ADDITIVE = frozenset({"aten::add", "aten::sub", "aten::add_", "aten::sub_", "aten::rsub"})
 _MULTIPLICATIVE = frozenset({"aten::mul", "aten::div", "aten::mul_", "aten::div_", "aten::true_divide"})
-_LINEAR = _ADDITIVE | _MULTIPLICATIVE | frozenset(
+_LINEAR = _ADDITIVE | _MULTIPLICATIVE | SUMS_OF_PRODUCTS | MIXES | frozenset(
     {
         "aten::neg", "aten::where", "aten::masked_fill", "aten::masked_fill_", "aten::copy_", "aten::copy",
         "aten::dropout", "aten::clamp", "aten::fill_", "aten::zero_",
