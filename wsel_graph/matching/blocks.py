@@ -16,6 +16,7 @@ from wsel_graph.matching.merged_blocks import further_nodes, partner_runs
 from wsel_graph.matching.orders import nodes_in_another_order, nodes_of_exchanged_parts
 from wsel_graph.matching.segments import Item, Layer, coarse_of
 from wsel_graph.matching.structure import Structure
+from wsel_graph.matching.tables import tables_in_another_order
 from wsel_graph.matching.wishes import Governing
 from wsel_graph.plan import LayerMap
 from wsel_graph.selection.model import Score
@@ -30,6 +31,10 @@ ANOTHER_ORDER = (
 EXCHANGED = (
     "parts of what is computed here (a value and its gate, queries and keys) go where other parts go in the teacher: "
     "take them in the teacher's order"
+)
+ANOTHER_ROW = (
+    "its rows are read in another order than the teacher's (relative positions backwards, a grid by columns, other "
+    "distances): look them up as the teacher does"
 )
 NO_BLOCK = "the teacher has no block of this structure here"
 
@@ -83,6 +88,10 @@ def pair_structures(governing: Governing) -> NodePairs:
         for node in nodes_of(student.components, teacher.components, found.pairs):
             if found.pairs.pop(node, None) is not None:
                 found.reasons[node] = reason
+    both = (student.graph, student.components), (teacher.graph, teacher.components)
+    for node in tables_in_another_order(*both, found.pairs):
+        del found.pairs[node]
+        found.reasons[node] = ANOTHER_ROW
     for node, other in list(found.pairs.items()):
         if (hit := next((each for each in (other, *found.also.get(node, ())) if each in ignored), None)) is not None:
             found.reasons[node] = ignored[hit]

@@ -9,10 +9,18 @@ import torch
 from torch import fx
 
 from wsel_graph.capture.recorder import TensorInfo
+from wsel_graph.capture.trace import Captured
+from wsel_graph.coupling.propagate import is_coupled_state
 from wsel_graph.matching.operators import is_factory
 
 LARGEST = 1 << 20
 """Elements of the largest value that is computed."""
+
+
+def known_values(captured: Captured) -> dict[str, torch.Tensor]:
+    """Constants, and the buffers that a model computes from its own configuration, by the names in its graph."""
+    fixed = {state.name: state.tensor for state in captured.states if not is_coupled_state(state)}
+    return fixed | dict(captured.constants)
 
 
 def constant_value(node: fx.Node, known: Mapping[str, torch.Tensor]) -> torch.Tensor | None:

@@ -9,6 +9,7 @@ from wsel_graph.matching.orders import nodes_in_another_order, nodes_of_exchange
 from wsel_graph.matching.parts import PartUses, part_uses, same_parts
 from wsel_graph.matching.sides import Piece, Side
 from wsel_graph.matching.structure import Structure
+from wsel_graph.matching.tables import tables_in_another_order
 
 
 def pieces_by_name(
@@ -38,6 +39,7 @@ def named_in_another_order(
         both |= dict(zip(_nodes(student, name), _nodes(teacher, piece.teacher.tensor), strict=True))
     wrong = nodes_in_another_order(student.components, teacher.components, both)
     wrong |= nodes_of_exchanged_parts(student.components, teacher.components, both)
+    wrong |= tables_in_another_order((student.graph, student.components), (teacher.graph, teacher.components), both)
     return {name for name in named if not wrong.isdisjoint(_nodes(student, name))}
 
 

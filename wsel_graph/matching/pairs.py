@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from wsel_graph.coupling.graph import ModelGraph
 from wsel_graph.errors import MatchError
-from wsel_graph.matching.blocks import ANOTHER_ORDER, EXCHANGED, NO_BLOCK, NodePairs, pair_structures
+from wsel_graph.matching.blocks import ANOTHER_ORDER, ANOTHER_ROW, EXCHANGED, NO_BLOCK, NodePairs, pair_structures
 from wsel_graph.matching.chains import coupling_chains
 from wsel_graph.matching.differences import difference_notes
 from wsel_graph.matching.exits import PairedExits, paired_exits
@@ -154,7 +154,7 @@ def _by_name(governing: Governing, found: Found, pairs: Mapping[int, int]) -> tu
     taken = {piece.teacher.tensor for pieces in found.pieces.values() for piece in pieces}
     nodes = governing.teacher.components.nodes
     taken |= {tensor for number in governing.ignored() for tensor in nodes[number].tensors}
-    names = [name for name, reason in found.reasons.items() if reason != EXCHANGED]
+    names = [name for name, reason in found.reasons.items() if reason not in (EXCHANGED, ANOTHER_ROW)]
     named = pieces_by_name(governing.student, governing.teacher, names, taken)
     wrong = named_in_another_order(governing.student, governing.teacher, named, pairs)
     found.reasons |= dict.fromkeys(wrong, ANOTHER_ORDER)

@@ -73,8 +73,9 @@ def _start(node: fx.Node, known: Mapping[str, torch.Tensor]) -> int | None:
     if name in _PICKS:
         return _first_picked(bound, known)
     start = bound.get(_STARTS[name]) or 0
-    same = torch.Size(whole.shape).numel() == torch.Size(result.shape).numel()
-    return None if same or not isinstance(start, int) else start % whole.shape[int(bound.get("dim") or 0)]
+    if torch.Size(whole.shape).numel() == torch.Size(result.shape).numel() or not isinstance(start, int):
+        return None
+    return start % max(1, whole.shape[int(bound.get("dim") or 0)])
 
 
 def _first_picked(bound: Mapping[str, object], known: Mapping[str, torch.Tensor]) -> int | None:

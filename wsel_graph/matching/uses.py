@@ -12,9 +12,8 @@ from torch import fx
 from wsel_graph.capture.recorder import TensorInfo
 from wsel_graph.capture.schemas import bind
 from wsel_graph.capture.trace import Captured
-from wsel_graph.coupling.propagate import is_coupled_state
 from wsel_graph.matching import operators as ops
-from wsel_graph.matching.constants import LARGEST, constant_value, row_pattern
+from wsel_graph.matching.constants import LARGEST, constant_value, known_values, row_pattern
 from wsel_graph.matching.drafts import Draft, Reading
 from wsel_graph.matching.growth import Growth
 from wsel_graph.matching.reading import as_equation_says, is_cut_later, read_once
@@ -155,8 +154,7 @@ class Uses:
     @cached_property
     def known(self) -> dict[str, torch.Tensor]:
         """Constants, and the buffers that a model computes from its own configuration."""
-        fixed = {state.name: state.tensor for state in self._captured.states if not is_coupled_state(state)}
-        return fixed | dict(self._captured.constants)
+        return known_values(self._captured)
 
     def _recurrent(self, node: fx.Node, values: dict[str, Value]) -> Value | None:
         """One component per layer: a stack of layers and layers one by one are the same."""
