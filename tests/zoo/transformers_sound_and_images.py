@@ -235,14 +235,14 @@ _VISION_LANGUAGE = (
     Model("mllama_text", "mllama_text_model", "MllamaForCausalLM", {
         **_GROUPED, "cross_attention_layers": [1], "rope_parameters": {"rope_type": "default",
         "rope_theta": 10000.0}}, _text),
-    Model("gemma3n_text", "gemma3n_text", "Gemma3nForCausalLM", {
+    Model("gemma3n_text_shared_keys", "gemma3n_text", "Gemma3nForCausalLM", {
         **_GROUPED, "head_dim": 10, "num_hidden_layers": 4, "layer_types": ["sliding_attention",
         "full_attention"] * 2, "sliding_window": 4,
         "num_kv_shared_layers": 2, "vocab_size_per_layer_input": 97, "hidden_size_per_layer_input": 12,
         "laurel_rank": 14,
         "activation_sparsity_pattern": [0.0] * 4, "intermediate_size": [80] * 4, "altup_num_inputs": 2},
         _text),
-    Model("llama4_text", "llama4_text", "Llama4ForCausalLM", {
+    Model("llama4_text_dense_blocks", "llama4_text", "Llama4ForCausalLM", {
         **_GROUPED, "head_dim": 10, "intermediate_size_mlp": 72, "num_local_experts": 4,
         "num_experts_per_tok": 1, "interleave_moe_layer_step": 2,
         "attention_chunk_size": 32, "pad_token_id": 0}, _text),
