@@ -34,12 +34,13 @@ def named_in_another_order(
     student: Structure, teacher: Structure, named: Mapping[str, Piece], pairs: Mapping[int, int]
 ) -> set[str]:
     """Of tensors that names pair, those whose components lay parts together in another order in the two models."""
-    both = dict(pairs)
+    new: dict[int, int] = {}
     for name, piece in named.items():
-        both |= dict(zip(_nodes(student, name), _nodes(teacher, piece.teacher.tensor), strict=True))
+        new |= dict(zip(_nodes(student, name), _nodes(teacher, piece.teacher.tensor), strict=True))
+    both = {**pairs, **new}
     wrong = nodes_in_another_order(student.components, teacher.components, both)
     wrong |= nodes_of_exchanged_parts(student.components, teacher.components, both)
-    wrong |= tables_in_another_order((student.graph, student.components), (teacher.graph, teacher.components), both)
+    wrong |= tables_in_another_order((student.graph, student.components), (teacher.graph, teacher.components), new)
     return {name for name in named if not wrong.isdisjoint(_nodes(student, name))}
 
 

@@ -85,13 +85,19 @@ def _parts(flows: Sequence[tuple[str, Flow]]) -> list[list[tuple[str, Flow]]]:
 
     Nothing where parts overlap, or are of different values.
     """
+    if len(flows) < 2:
+        return []
     cuts = {flow.cuts for _, flow in flows if flow.cuts}
     if len(cuts) > 1:
         return [[item for item in flows if item[1].cuts == own] for own in in_place(cuts)] if _of_one(cuts) else []
-    masks = {mask for _, flow in flows if (mask := flow.mask())}
-    if sum(mask.bit_count() for mask in masks) != union(masks).bit_count():
+    masks = [flow.mask() for _, flow in flows]
+    known = {mask for mask in masks if mask}
+    if sum(mask.bit_count() for mask in known) != union(known).bit_count():
         return []
-    return [[item for item in flows if item[1].mask() == own] for own in sorted(masks, key=lambda mask: mask & -mask)]
+    return [
+        [item for item, mask in zip(flows, masks, strict=True) if mask == own]
+        for own in sorted(known, key=lambda mask: mask & -mask)
+    ]
 
 
 def _of_one(parts: Iterable[tuple[Cut, ...]]) -> bool:
