@@ -8,7 +8,7 @@ give the value and its gate in another order do not correspond there.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 import torch
@@ -139,8 +139,8 @@ def exchanged_parts(student: ComponentGraph, teacher: ComponentGraph, pairs: Map
         if not _has_parts(student, ours) or not _has_parts(teacher, theirs):
             continue
         for exact in (True, False):
-            mine = _uses(student, ours, {number: number for number in pairs}, exact=exact)
-            other = _uses(teacher, theirs, back, exact=exact)
+            mine = _uses(student, ours, lambda reader: reader if reader in pairs else None, exact=exact)
+            other = _uses(teacher, theirs, back.get, exact=exact)
             if mine != other and _alike(mine, other):
                 yield from (ours, *(reader for reader, _ in student.consumers[ours] if reader in pairs))
                 break
@@ -150,7 +150,7 @@ def part_uses(graph: ComponentGraph, number: int) -> PartUses:
     """Where the parts of a node go, by the labels of what reads them; nothing where it is not taken apart."""
     if not _has_parts(graph, number):
         return []
-    return _uses(graph, number, {n: graph.nodes[n].label for n in range(len(graph.nodes))}, exact=True)
+    return _uses(graph, number, lambda reader: graph.nodes[reader].label, exact=True)
 
 
 def same_parts(ours: PartUses, theirs: PartUses) -> bool:
@@ -170,12 +170,16 @@ def _alike(mine: PartUses, other: PartUses) -> bool:
     return set(parts[0]) == set(parts[1]) and sorted(readers[0]) == sorted(readers[1])
 
 
-def _uses(graph: ComponentGraph, number: int, shown: Mapping[int, object], *, exact: bool) -> PartUses:
-    """Every part of a node with the reader that takes it, and how; readers by the student's numbers."""
+def _uses(graph: ComponentGraph, number: int, shown: Callable[[int], object], *, exact: bool) -> PartUses:
+    """Every part of a node with the reader that takes it, and how.
+
+    Args:
+        shown: What stands for a reader; None leaves it out.
+    """
     found = [
-        (edge.part, repr((shown[reader], _way(graph.nodes[reader], edge, exact=exact))))
+        (edge.part, repr((name, _way(graph.nodes[reader], edge, exact=exact))))
         for reader, edge in graph.consumers[number]
-        if edge.part is not None and reader in shown
+        if edge.part is not None and (name := shown(reader)) is not None
     ]
     found += [(edge.part, f"result {edge.argument}") for edge in graph.results_of(number) if edge.part is not None]
     return sorted(found)
