@@ -87,8 +87,10 @@ def _use(python: Path, folder: Path) -> list[str]:
         "inspect": [program, "inspect", "custom_cnn.py:Block", "--arg", "width=8", "--input", "1x8x4x4"],
     }
     for file in sorted((folder / "examples").glob("*.py")):
-        if not re.search(rf"^(import|from) ({'|'.join(LIBRARIES)})\b", file.read_text(), re.MULTILINE):
-            commands[file.name] = [python, file.name]
+        text = file.read_text()
+        if not re.search(rf"^(import|from) ({'|'.join(LIBRARIES)})\b", text, re.MULTILINE):
+            ranks = ["-m", "torch.distributed.run", "--nproc-per-node", "2"] if "Run it with `torchrun" in text else []
+            commands[file.name] = [python, *ranks, file.name]
     own = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}  # nothing of the checkout
     failed = []
     for name, command in commands.items():
